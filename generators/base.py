@@ -1,0 +1,85 @@
+"""The contract every generator keeps: z -> ws -> image, with noise as an explicit input."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from generators.errors import GeneratorError
+
+Noise = tuple[Float[Tensor, "batch 1 _ _"], ...]
+
+
+class Generator(nn.Module, ABC):
+    """A pretrained image generator, seen as two functions: `mapping` and `synthesis`.
+
+    A generator without styles (an autoencoder, DCGAN, ProGAN) is the case num_ws = 1, w_dim = z_dim,
+    with `mapping` the identity; nothing downstream needs to know.
+    """
+
+    name: str = "unnamed"  # as `generators.load` takes it, or the stem of its file
+    z_dim: int
+    w_dim: int
+    c_dim: int = 0  # width of the one-hot class label, 0 if unconditional
+    num_ws: int  # style inputs of `synthesis`, one per layer
+    img_resolution: int  # square images, in pixels
+    img_channels: int
+    ws_resolutions: tuple[int, ...]  # resolution each style acts at, len == num_ws
+    noise_shapes: tuple[tuple[int, int], ...] = ()  # (H, W) of each noise input; () if none
+    w_avg: Float[Tensor, " w_dim"]  # mean of W, the centre of truncation
+    encoder: nn.Module | None  # image -> ws, where the model file has one
+    discriminator: nn.Module | None  # with `features(image)`, where the model file has one
+    card: dict[str, object]  # training data, licence, measured quality, as the model file tells them
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = self.discriminator = None
+        self.card = {}
+
+    @abstractmethod
+    def mapping(
+        self, z: Float[Tensor, "batch z_dim"], c: Float[Tensor, "batch c_dim"] | None = None, truncation_psi: float = 1.0
+    ) -> Float[Tensor, "batch num_ws w_dim"]:
+        """Map z ~ N(0, I) to one style per layer; truncation_psi 0 gives w_avg, 1 leaves w as it is."""
+
+    @abstractmethod
+    def synthesis(
+        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Render styles to images, RGB in [-1, 1]; values may overshoot slightly."""
+
+    def fixed_noise(self, batch: int) -> Noise:
+        """The noise saved with the weights, the same for every image; zeros where none was saved."""
+        return self.no_noise(batch)
+
+    def sample_noise(self, batch: int, seed: int) -> Noise:
+        """One N(0, 1) tensor per noise input, the same on every device for a given seed."""
+        rng = torch.Generator().manual_seed(seed)
+        device = self.w_avg.device
+        return tuple(torch.randn(batch, 1, h, w, generator=rng).to(device) for h, w in self.noise_shapes)
+
+    def no_noise(self, batch: int) -> Noise:
+        """All-zero noise: the image without its random detail."""
+        return tuple(torch.zeros(batch, 1, h, w, device=self.w_avg.device) for h, w in self.noise_shapes)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the weights that decide what `mapping` and `synthesis` give; encoder and discriminator left out."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.state_dict().items()):
+            if not key.startswith(("encoder.", "discriminator.")):
+                digest.update(f"{key} {tuple(value.shape)}".encode())
+                digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def layers_between(generator: Generator, low: int, high: int) -> tuple[int, ...]:
+    """Style indices that act at resolutions low..high inclusive, in pixels; GeneratorError if there is none."""
+    layers = tuple(i for i, res in enumerate(generator.ws_resolutions) if low <= res <= high)
+    if not layers:
+        have = ", ".join(str(r) for r in sorted(set(generator.ws_resolutions)))
+        raise GeneratorError(f"{generator.name} has no layer at {low} to {high} px; its layers act at {have} px")
+    return layers

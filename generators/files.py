@@ -1,0 +1,93 @@
+"""Model files: one NAME.safetensors with the weights, and a JSON header that says how to build what they fit.
+
+Keys `encoder.*` and `discriminator.*` are optional parts; all others belong to the generator.
+"""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from generators.base import Generator
+from generators.discriminator import Discriminator, DiscriminatorConfig
+from generators.encoder import Encoder, EncoderConfig
+from generators.errors import ModelFileError
+from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+
+FORMAT = "latent-model-1"
+ARCHITECTURES = {"stylegan2": (StyleGAN2, StyleGAN2Config)}  # to add one: a file, and a line here
+
+
+def save_model(generator: Generator, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write generator, its encoder and its discriminator, where it has them; float16 halves the size."""
+    architecture = next(name for name, (cls, _) in ARCHITECTURES.items() if type(generator) is cls)
+    header: dict[str, object] = {"architecture": architecture, "settings": asdict(generator.config), "card": generator.card}  # type: ignore[arg-type]
+    for part in ("encoder", "discriminator"):
+        module = getattr(generator, part)
+        header[part] = None if module is None else asdict(module.config)
+    tensors = {k: v.detach().cpu().to(dtype).contiguous() for k, v in generator.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata={"format": FORMAT, "header": json.dumps(header)})
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ModelFileError(f"cannot write {path}: {error.strerror or error}; free space or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_model(path: Path, *, device: str | torch.device = "cpu") -> Generator:
+    """Read a model file: frozen, in eval mode, float32. ModelFileError says what is wrong with one that cannot be read."""
+    header, tensors = read_file(path)
+    try:
+        generator = build(header)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ModelFileError(f"{path} has settings that no architecture here takes ({error}); make it again") from error
+    wanted = generator.state_dict()
+    for key in sorted(wanted.keys() | tensors.keys()):
+        have, want = (tuple(d[key].shape) if key in d else "nothing" for d in (tensors, wanted))
+        if have != want:
+            raise ModelFileError(f"{path} holds {have} for {key}, its settings want {want}; it is damaged, get it again")
+        if not tensors[key].isfinite().all():
+            raise ModelFileError(f"{path} holds values that are not finite in {key}; it is damaged, get it again")
+    generator.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
+    generator.name = path.name.removesuffix(".safetensors")
+    return generator.eval().requires_grad_(False).to(device)
+
+
+def build(header: dict) -> Generator:
+    """An untrained generator, with the parts that the header names."""
+    cls, config = ARCHITECTURES[header["architecture"]]
+    with torch.random.fork_rng(devices=[]):  # the weights are drawn, then replaced; nobody's random numbers move
+        generator = cls(config(**as_tuples(header["settings"])))
+        if header.get("encoder"):
+            generator.encoder = Encoder(EncoderConfig(**as_tuples(header["encoder"])))
+        if header.get("discriminator"):
+            generator.discriminator = Discriminator(DiscriminatorConfig(**as_tuples(header["discriminator"])))
+    generator.card = header.get("card", {})
+    return generator
+
+
+def read_file(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Header and tensors of a model file, unchecked but for its format."""
+    try:
+        with safe_open(path, "pt") as f:
+            metadata = f.metadata() or {}
+            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 - not a dict
+    except FileNotFoundError as error:
+        raise ModelFileError(f"no model file at {path}; `latent generators` lists the names that can be loaded") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(f"{path} is not a readable model file ({error}); it is truncated or of another kind") from error
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(f"{path} has format {metadata.get('format')!r}, wanted {FORMAT!r}; is it a generator's file?")
+    return json.loads(metadata["header"]), tensors
+
+
+def as_tuples(settings: dict) -> dict:
+    """JSON knows only lists; the settings hold tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

@@ -1,0 +1,119 @@
+"""The building blocks of style-based generators, in plain PyTorch: no compiled operator anywhere.
+
+Equalised learning rate: weights are stored ~ N(0, 1) and scaled at run time (Karras et al. 2018, section 4.1).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+SQRT2 = 2.0**0.5
+
+
+def normalize_2nd_moment(x: Float[Tensor, "batch dim"], eps: float = 1e-8) -> Float[Tensor, "batch dim"]:
+    """Scale each row to a mean square of one."""
+    return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
+
+
+class EqualLinear(nn.Module):
+    """Fully connected layer with equalised learning rate; `activate` adds leaky ReLU with gain sqrt(2)."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, lr: float = 1.0, activate: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / lr))
+        self.gain, self.lr, self.activate = lr / inputs**0.5, lr, activate
+
+    def forward(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs"]:
+        x = F.linear(x, self.weight * self.gain, self.bias * self.lr)
+        return F.leaky_relu(x, 0.2) * SQRT2 if self.activate else x
+
+
+class EqualConv(nn.Module):
+    """Convolution with equalised learning rate, same padding; `activate` adds leaky ReLU with gain sqrt(2)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True, activate: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.gain, self.padding, self.activate = 1 / (inputs * kernel**2) ** 0.5, kernel // 2, activate
+
+    def forward(self, x: Float[Tensor, "batch inputs h w"], gain: float = 1.0) -> Float[Tensor, "batch outputs h w"]:
+        gain = gain * SQRT2 if self.activate else gain  # leaky ReLU is homogeneous: its gain folds into the weights
+        bias = None if self.bias is None else self.bias * gain
+        x = F.conv2d(x, self.weight * (self.gain * gain), bias, padding=self.padding)
+        return F.leaky_relu_(x, 0.2) if self.activate else x
+
+
+def fir_kernel(taps: tuple[float, ...] = (1, 3, 3, 1)) -> Float[Tensor, "size size"]:
+    """Separable low-pass filter as a 2-D kernel that sums to one."""
+    line = torch.tensor(taps, dtype=torch.float32)
+    kernel = torch.outer(line, line)
+    return kernel / kernel.sum()
+
+
+def fir(x: Float[Tensor, "batch c h w"], kernel: Float[Tensor, "k k"], pad: tuple[int, int]) -> Float[Tensor, "batch c h2 w2"]:
+    """Filter each channel with kernel, after padding (before, after) with zeros on both axes."""
+    channels = x.shape[1]
+    weight = kernel.to(x.dtype).flip(0, 1).expand(channels, 1, *kernel.shape)
+    return F.conv2d(F.pad(x, (*pad, *pad)), weight, groups=channels)
+
+
+def upsample2d(x: Float[Tensor, "batch c h w"], kernel: Float[Tensor, "k k"]) -> Float[Tensor, "batch c h2 w2"]:
+    """Twice the size: zeros between the pixels, then the low-pass filter with gain 4."""
+    channels, size = x.shape[1], kernel.shape[0]
+    # A transposed convolution of stride 2 is "insert zeros, then filter" in one step.
+    weight = (4 * kernel).to(x.dtype).expand(channels, 1, size, size)
+    return F.conv_transpose2d(x, weight, stride=2, padding=(size - 2 + 1) // 2, groups=channels)
+
+
+def downsample2d(x: Float[Tensor, "batch c h w"], kernel: Float[Tensor, "k k"]) -> Float[Tensor, "batch c h2 w2"]:
+    """Half the size: low-pass filter, then every second pixel."""
+    channels, size = x.shape[1], kernel.shape[0]
+    weight = kernel.to(x.dtype).flip(0, 1).expand(channels, 1, size, size)
+    return F.conv2d(x, weight, stride=2, padding=(size - 1) // 2, groups=channels)
+
+
+def modulated_conv2d(
+    x: Float[Tensor, "batch inputs h w"],
+    weight: Float[Tensor, "outputs inputs k k"],
+    styles: Float[Tensor, "batch inputs"],
+    *,
+    demodulate: bool = True,
+    up_kernel: Float[Tensor, "f f"] | None = None,
+    gain: float = 1.0,
+) -> Float[Tensor, "batch outputs h2 w2"]:
+    """Convolve with weights scaled per image by styles (Karras et al. 2020, section 2.2).
+
+    Scaling the activations before, and by the demodulation after, equals scaling the weights, and needs no
+    grouped convolution. With up_kernel the output is twice as large: transposed convolution, then the filter.
+    """
+    batch, k = x.shape[0], weight.shape[-1]
+    scale = torch.full((), gain, device=x.device)
+    if demodulate:
+        with torch.autocast(x.device.type, enabled=False):  # squares and their sum want float32
+            energy = weight.float().square().sum(dim=(2, 3))
+            scale = gain * (styles.float().square() @ energy.T + 1e-8).rsqrt()[:, :, None, None]
+    x = x * styles.to(x.dtype).reshape(batch, -1, 1, 1)
+    if up_kernel is None:
+        x = F.conv2d(x, weight.to(x.dtype), padding=k // 2)
+    else:
+        x = F.conv_transpose2d(x, weight.to(x.dtype).transpose(0, 1), stride=2)
+        size = up_kernel.shape[0]
+        before = (size + 2 - k) // 2  # so that input pixel i sits between output pixels 2i and 2i + 1
+        x = fir(x, 4 * up_kernel, (before, (size + 1 - k) // 2))
+    return x * scale.to(x.dtype)
+
+
+def laplacian_pyramid(x: Float[Tensor, "batch c h w"], smallest: int = 4) -> list[Tensor]:
+    """Band-pass images at h, h/2, ... and the low-pass rest, whose shorter side is `smallest` px or just above.
+
+    Burt and Adelson 1983, with the filter of up- and downsampling here.
+    """
+    kernel, bands = fir_kernel().to(x.device), []
+    while min(x.shape[-2:]) >= 2 * smallest and x.shape[-1] % 2 == 0 and x.shape[-2] % 2 == 0:
+        low = downsample2d(x, kernel)
+        bands.append(x - upsample2d(low, kernel))
+        x = low
+    return [*bands, x]

@@ -1,0 +1,196 @@
+"""StyleGAN2 (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN") in plain PyTorch."""
+
+from dataclasses import dataclass
+from math import log2
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from generators.base import Generator, Noise
+from generators.errors import GeneratorError
+from generators.ops import SQRT2, EqualConv, EqualLinear, fir_kernel, modulated_conv2d, normalize_2nd_moment, upsample2d
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleGAN2Config:
+    img_resolution: int = 1024  # 4 * 2^k pixels
+    img_channels: int = 3
+    z_dim: int = 512
+    w_dim: int = 512
+    c_dim: int = 0  # class labels, one-hot; 0 for none
+    mapping_layers: int = 8
+    channel_base: int = 32768  # channels at resolution r are min(channel_base / r, channel_max)
+    channel_max: int = 512
+    channels: tuple[int, ...] | None = None  # or given outright: at 4, 8, 16, ... px
+    architecture: Literal["skip", "resnet", "orig"] = "skip"
+    start: Literal["const", "linear"] = "const"  # linear: the 4x4 start is a linear function of the first style
+    conv_clamp: float | None = None  # bound on activations, for half precision; the published models use 256
+
+    def channels_at(self, resolution: int) -> int:
+        if self.channels is not None:
+            return self.channels[int(log2(resolution)) - 2]
+        return min(self.channel_base // resolution, self.channel_max)
+
+    def resolutions(self) -> tuple[int, ...]:
+        """4, 8, ... up to img_resolution; GeneratorError if that is not of the form 4 * 2^k."""
+        k = int(log2(max(self.img_resolution, 1)))
+        if self.img_resolution != 2**k or k < 2:
+            raise GeneratorError(f"img_resolution is {self.img_resolution}; StyleGAN2 needs 4, 8, 16, ... pixels")
+        if self.channels is not None and len(self.channels) != k - 1:
+            raise GeneratorError(f"channels has {len(self.channels)} numbers; {self.img_resolution} px needs {k - 1}")
+        return tuple(2**i for i in range(2, k + 1))
+
+
+class Mapping(nn.Module):
+    """z (and class label) -> w: a fully connected network after normalisation."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.embed = EqualLinear(config.c_dim, config.w_dim) if config.c_dim else None
+        inputs = config.z_dim + (config.w_dim if config.c_dim else 0)
+        widths = [inputs] + [config.w_dim] * config.mapping_layers
+        self.layers = nn.ModuleList(
+            EqualLinear(a, b, lr=0.01, activate=True) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, z: Float[Tensor, "batch z_dim"], c: Float[Tensor, "batch c_dim"] | None) -> Float[Tensor, "batch w_dim"]:
+        x = normalize_2nd_moment(z.float())
+        if self.embed is not None:
+            if c is None:
+                raise GeneratorError("this generator is conditional; pass c, one-hot labels (batch, c_dim)")
+            x = torch.cat([x, normalize_2nd_moment(self.embed(c.float()))], dim=1)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU; `up` doubles the size."""
+
+    up_kernel: Tensor
+
+    def __init__(self, inputs: int, outputs: int, resolution: int, config: StyleGAN2Config, *, up: bool = False) -> None:
+        super().__init__()
+        self.affine = EqualLinear(config.w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.register_buffer("up_kernel", fir_kernel(), persistent=False)
+        self.up, self.clamp = up, config.conv_clamp
+
+    def forward(
+        self, x: Float[Tensor, "batch c h w"], w: Float[Tensor, "batch w_dim"], noise: Float[Tensor, "batch 1 h2 w2"], gain: float = 1.0
+    ) -> Float[Tensor, "batch c2 h2 w2"]:
+        gain = gain * SQRT2  # leaky ReLU is homogeneous: its gain folds into all that it sees
+        x = modulated_conv2d(x, self.weight, self.affine(w), up_kernel=self.up_kernel if self.up else None, gain=gain)
+        offset = noise * (self.noise_strength * gain) + (self.bias * gain)[:, None, None]
+        x = F.leaky_relu_(x + offset.to(x.dtype), 0.2)
+        return x if self.clamp is None else x.clamp(-self.clamp * gain / SQRT2, self.clamp * gain / SQRT2)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to image channels, without demodulation."""
+
+    def __init__(self, inputs: int, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.affine = EqualLinear(config.w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(config.img_channels, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(config.img_channels))
+        self.gain, self.clamp = 1 / inputs**0.5, config.conv_clamp
+
+    def forward(self, x: Float[Tensor, "batch c h w"], w: Float[Tensor, "batch w_dim"]) -> Float[Tensor, "batch rgb h w"]:
+        x = modulated_conv2d(x, self.weight, self.affine(w) * self.gain, demodulate=False)
+        x = x + self.bias.to(x.dtype)[:, None, None]
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class Block(nn.Module):
+    """All layers of one resolution."""
+
+    up_kernel: Tensor
+
+    def __init__(self, resolution: int, config: StyleGAN2Config) -> None:
+        super().__init__()
+        outputs, first = config.channels_at(resolution), resolution == 4
+        inputs = outputs if first else config.channels_at(resolution // 2)
+        self.conv0 = None if first else StyledConv(inputs, outputs, resolution, config, up=True)
+        self.conv1 = StyledConv(outputs, outputs, resolution, config)
+        last = resolution == config.img_resolution
+        self.torgb = ToRGB(outputs, config) if last or config.architecture == "skip" else None
+        residual = config.architecture == "resnet" and not first
+        self.skip = EqualConv(inputs, outputs, 1, bias=False) if residual else None
+        self.register_buffer("up_kernel", fir_kernel(), persistent=False)
+        self.num_conv = 1 if first else 2
+
+    def forward(
+        self, x: Tensor, image: Tensor | None, ws: Float[Tensor, "batch block_ws w_dim"], noise: Noise
+    ) -> tuple[Tensor, Tensor | None]:
+        gain = 0.5**0.5 if self.skip is not None else 1.0
+        short = None if self.skip is None else upsample2d(self.skip(x, gain), self.up_kernel)
+        if self.conv0 is not None:
+            x = self.conv0(x, ws[:, 0], noise[0])
+        x = self.conv1(x, ws[:, self.num_conv - 1], noise[-1], gain)
+        if short is not None:
+            x = x + short
+        if self.torgb is not None:
+            rgb = self.torgb(x, ws[:, self.num_conv]).float()
+            image = rgb if image is None else upsample2d(image, self.up_kernel) + rgb
+        return x, image
+
+
+class StyleGAN2(Generator):
+    """StyleGAN2 generator. num_ws is 2 log2(img_resolution) - 2; each layer but the RGB outputs takes noise."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.config, resolutions = config, config.resolutions()
+        self.z_dim, self.w_dim, self.c_dim = config.z_dim, config.w_dim, config.c_dim
+        self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
+        layers = [4] + [r for r in resolutions[1:] for _ in range(2)]  # one entry a convolution
+        self.ws_resolutions = (*layers, config.img_resolution)  # the last RGB output has a style of its own
+        self.num_ws, self.noise_shapes = len(layers) + 1, tuple((r, r) for r in layers)
+        self.map = Mapping(config)
+        width = config.channels_at(4)
+        if config.start == "const":
+            self.start = nn.Parameter(torch.randn(1, width, 4, 4))
+        else:
+            self.start = EqualLinear(config.w_dim, width * 16)
+        self.blocks = nn.ModuleList(Block(r, config) for r in resolutions)
+        self.register_buffer("w_avg", torch.zeros(config.w_dim))
+
+    def mapping(
+        self, z: Float[Tensor, "batch z_dim"], c: Float[Tensor, "batch c_dim"] | None = None, truncation_psi: float = 1.0
+    ) -> Float[Tensor, "batch num_ws w_dim"]:
+        w = self.map(z, c)
+        if truncation_psi != 1.0:
+            w = self.w_avg.lerp(w, truncation_psi)
+        return w[:, None].expand(-1, self.num_ws, -1)
+
+    def synthesis(
+        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise
+    ) -> Float[Tensor, "batch channels height width"]:
+        if ws.shape[1:] != (self.num_ws, self.w_dim):
+            raise GeneratorError(f"ws is {tuple(ws.shape)}; {self.name} takes (batch, {self.num_ws}, {self.w_dim})")
+        if len(noise) != len(self.noise_shapes):
+            raise GeneratorError(f"{len(noise)} noise maps came; {self.name} takes {len(self.noise_shapes)}")
+        if isinstance(self.start, nn.Parameter):
+            x = self.start.expand(len(ws), -1, -1, -1)
+        else:
+            x = self.start(ws[:, 0]).reshape(len(ws), -1, 4, 4)
+        x = x.contiguous(memory_format=torch.channels_last)
+        image, layer = None, 0
+        for block in self.blocks:
+            n = block.num_conv
+            x, image = block(x, image, ws[:, layer : layer + n + 1], noise[layer : layer + n])
+            layer += n
+        assert image is not None  # the last block always has an RGB output
+        return image
+
+    def fixed_noise(self, batch: int) -> Noise:
+        """The noise saved with the weights, the same for every image."""
+        convs = [m for m in self.modules() if isinstance(m, StyledConv)]
+        return tuple(m.noise_const.expand(batch, 1, -1, -1) for m in convs)

@@ -1,0 +1,44 @@
+"""Find the latent of a photograph in a trained generator, and edit it there.
+
+Names load on first use, so that importing the package, and `latent --help`, load no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from inversion.errors import InversionError as InversionError
+
+if TYPE_CHECKING:
+    from inversion import edit as edit
+    from inversion.bundle import export as export
+    from inversion.bundle import load_latent as load_latent
+    from inversion.bundle import save as save
+    from inversion.edit import blend as blend
+    from inversion.edit import interpolate as interpolate
+    from inversion.family import children as children
+    from inversion.loop import InvertConfig as InvertConfig
+    from inversion.loop import optimize as optimize
+    from inversion.latent import Latent as Latent
+    from inversion.latent import LatentSpace as LatentSpace
+    from inversion.latent import sample_latent as sample_latent
+    from inversion.latent import synthesize as synthesize
+    from inversion.photograph import Inversion as Inversion
+    from inversion.photograph import invert as invert
+
+HOMES = {
+    "Inversion": "photograph", "InvertConfig": "loop", "Latent": "latent", "LatentSpace": "latent",
+    "blend": "edit", "children": "family", "export": "bundle", "interpolate": "edit", "invert": "photograph",
+    "load_latent": "bundle", "optimize": "loop", "sample_latent": "latent", "save": "bundle",
+    "synthesize": "latent",
+}
+__all__ = ["InversionError", "edit", *HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name in HOMES:
+        value = getattr(import_module(f"inversion.{HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if name == "edit":
+        return import_module("inversion.edit")
+    raise AttributeError(f"module 'inversion' has no attribute {name!r}")

@@ -1,0 +1,91 @@
+"""Children: latents that mix their parents anew at every resolution.
+
+A face splits into what acts at each resolution (pose and shape at 4 to 8 px, features at 16 to 32, colour above), and a
+child takes a different share of each parent for each of them. That a father and a mother can be mixed in latent
+space, and that the result looks like both, is the idea of FamilyGAN; the weights here are drawn, not learned.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from generators.base import Generator
+from inversion.edit import check_alike, check_w_plus, mix_noise
+from inversion.errors import SettingsError
+from inversion.latent import Latent, LatentSpace
+
+Weights = dict[int, tuple[float, ...]]  # resolution in px -> one share per parent, summing to one
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChildConfig:
+    concentration: float = 1.0  # of the Dirichlet, above 0: large gives equal shares, small one parent a resolution
+    least_share: float = 0.5  # every parent has at least this part of an equal share over all resolutions, in [0, 1]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.concentration < float("inf"):
+            raise SettingsError(f"concentration is {self.concentration}; give a number above 0")
+        if not 0 <= self.least_share <= 1:
+            raise SettingsError(f"least_share is {self.least_share}; give a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Child:
+    """A child, and what it took from whom."""
+
+    latent: Latent
+    weights: Weights
+
+
+def children(
+    parents: Sequence[Latent],
+    generator: Generator,
+    *,
+    count: int,
+    seed: int = 0,
+    config: ChildConfig = ChildConfig(),  # noqa: B008 - frozen
+) -> list[Child]:
+    """Siblings of two or more parents, in w_plus; child i depends on the seed and i alone.
+
+    Parents may be in any space. In a batch, image k of a child comes from image k of each parent. Raises
+    SettingsError on fewer than two parents, count below 1 or a negative seed; SpaceMismatch if the parents do not fit.
+    """
+    if len(parents) < 2:
+        raise SettingsError(f"{len(parents)} parent came; children need at least two")
+    if count < 1:
+        raise SettingsError(f"count is {count}; ask for at least one child")
+    if seed < 0:
+        raise SettingsError(f"seed is {seed}; give 0 or more")
+    parents = [parent.to_w_plus(generator) for parent in parents]
+    check_alike(parents)
+    check_w_plus(parents[0], generator)
+    drawn = (draw_weights(len(parents), generator, seed=seed, index=i, config=config) for i in range(count))
+    return [Child(combine(parents, generator, weights), weights) for weights in drawn]
+
+
+def draw_weights(parents: int, generator: Generator, *, seed: int, index: int, config: ChildConfig) -> Weights:
+    """Shares of each parent at each resolution: Dirichlet draws, moved towards equal ones if least_share asks."""
+    resolutions = sorted(set(generator.ws_resolutions))
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+    shares = rng.dirichlet([config.concentration] * parents, size=len(resolutions))
+    equal, styles = 1 / parents, [generator.ws_resolutions.count(r) for r in resolutions]
+    overall = np.average(shares, axis=0, weights=styles).min()
+    floor = config.least_share * equal
+    if overall < floor:
+        pull = (floor - overall) / (equal - overall)
+        shares = (1 - pull) * shares + pull * equal
+    return {r: tuple(float(x) for x in row) for r, row in zip(resolutions, shares, strict=True)}
+
+
+def combine(parents: Sequence[Latent], generator: Generator, weights: Weights) -> Latent:
+    """The child with these weights: the weighted mean of w_plus parents, resolution by resolution; noise likewise."""
+    code = parents[0].code
+    table = torch.tensor([weights[r] for r in generator.ws_resolutions], dtype=code.dtype, device=code.device)
+    mixed = torch.einsum("lp,pblw->blw", table, torch.stack([parent.code for parent in parents]))
+    noise = ()
+    for maps in zip(*(parent.noise for parent in parents), strict=True):
+        nearest = min(weights, key=lambda r: abs(r - maps[0].shape[2]))  # noise may act between the styles' sizes
+        noise += mix_noise([(m,) for m in maps], weights[nearest])
+    return Latent(mixed, LatentSpace.W_PLUS, noise)

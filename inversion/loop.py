@@ -1,0 +1,190 @@
+"""Inversion: find the latent whose image is the target. The loop is `optimize`."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from math import cos, inf, isfinite, pi
+from time import monotonic
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from generators.base import Generator
+from inversion.errors import SettingsError
+from inversion.latent import Latent, LatentSpace
+from inversion.losses import Candidate, Objective
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
+STARTS = ("encoder", "mean", "random")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertConfig:
+    """Settings of one inversion; `recipes` holds published ones by name."""
+
+    space: LatentSpace = LatentSpace.W_PLUS
+    start: str = "encoder"  # encoder, mean or random; encoder falls back to mean where the model has none
+    restarts: int = 1  # random starts, of which the best after a tenth of the steps goes on
+    steps: int = 200  # 0: the first guess alone
+    optimizer: str = "adam"
+    lr: float = 0.05  # peak, after ramp-up
+    lr_rampup: float = 0.05  # share of the steps, linear
+    lr_rampdown: float = 0.25  # share of the steps, cosine
+    w_jitter: float = 0.0  # noise on w in units of its spread, falling to 0 over jitter_ramp of the steps
+    jitter_ramp: float = 0.75
+    optimize_noise: bool = False
+    loss: Mapping[str, float] = field(default_factory=lambda: {"pixel": 1.0})  # term -> weight
+    patience: int | None = None  # stop after so many steps without a gain of 0.1 %; None: never
+    bf16: bool | None = None  # None: where the processor has units for it
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "steps": self.steps >= 0, "restarts": self.restarts >= 1, "lr": 0 < self.lr < inf,
+            "lr_rampup": 0 <= self.lr_rampup <= 1, "lr_rampdown": 0 <= self.lr_rampdown <= 1,
+            "w_jitter": 0 <= self.w_jitter < inf, "patience": self.patience is None or self.patience >= 1,
+            "start": self.start in STARTS, "optimizer": self.optimizer in OPTIMIZERS,
+        }
+        for name, fits in ranges.items():
+            if not fits:
+                known = {"start": STARTS, "optimizer": tuple(OPTIMIZERS)}.get(name)
+                want = f"one of {', '.join(known)}" if known else "a number in its range: counts from 0 or 1, lr above 0"
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; wanted {want}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the loop: a latent and the weighted terms that latent scored, per image."""
+
+    index: int
+    latent: Latent
+    losses: dict[str, Float[Tensor, " batch"]]
+
+    @property
+    def total(self) -> Float[Tensor, " batch"]:
+        return torch.stack(list(self.losses.values())).sum(dim=0)
+
+
+def optimize(generator: Generator, init: Latent, objective: Objective, config: InvertConfig) -> Iterator[Step]:
+    """Descend the objective from init, yielding every step; stop early by leaving the loop.
+
+    Each image of a batch moves as it would alone. The latent of a step is the one that its losses were taken at:
+    step 0 is init, and config.steps updates give config.steps + 1 of them.
+    """
+    code = init.code.detach().clone().requires_grad_()
+    noise = tuple(n.detach().clone().requires_grad_(config.optimize_noise) for n in init.noise)
+    moved = [code, *(noise if config.optimize_noise else ())]
+    optimizer = OPTIMIZERS[config.optimizer](moved, lr=config.lr)
+    jitter = Jitter(generator, init, config) if config.w_jitter else None
+
+    for index in range(config.steps + 1):
+        with precision(code.device, config.bf16):
+            latent = Latent(code, init.space, noise)
+            ws = latent.to_ws(generator) if jitter is None else jitter(latent.to_ws(generator), index / max(config.steps, 1))
+            candidate = Candidate(generator.synthesis(ws, noise).float(), ws, noise)
+            losses = {name: weight * term(candidate).float() for name, (weight, term) in objective.items()}
+        yield Step(index, detached(latent), {name: loss.detach() for name, loss in losses.items()})
+
+        if index == config.steps:
+            return
+        optimizer.param_groups[0]["lr"] = config.lr * lr_ramp(index / config.steps, config)
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()  # a sum keeps images independent
+        optimizer.step()
+        if config.optimize_noise:
+            whiten_(noise)
+
+
+def descend(
+    generator: Generator, init: Latent, objective: Objective, config: InvertConfig, *, budget: float | None = None
+) -> Iterator[Step]:
+    """`optimize`, cut by patience and by budget (seconds), yielding the best step so far of every image."""
+    best, since, start = None, 0, monotonic()
+    for step in optimize(generator, init, objective, config):
+        bar = inf if best is None else float((0.999 * best.total).sum())
+        best = step if best is None else better(best, step)
+        since = 0 if float(best.total.sum()) < bar else since + 1
+        yield replace(best, index=step.index)
+        if (config.patience and since >= config.patience) or (budget is not None and monotonic() - start >= budget):
+            return
+
+
+def better(a: Step, b: Step) -> Step:
+    """Of each image the step with the smaller total; a number that is not finite never wins."""
+    wins = b.total < a.total.nan_to_num(nan=inf)
+    def pick(x: Tensor, y: Tensor) -> Tensor:
+        return torch.where(wins.reshape(-1, *[1] * (x.dim() - 1)), y, x)
+    noise = tuple(pick(x, y) for x, y in zip(a.latent.noise, b.latent.noise, strict=True))
+    latent = Latent(pick(a.latent.code, b.latent.code), b.latent.space, noise)
+    return Step(b.index, latent, {name: pick(a.losses[name], b.losses[name]) for name in a.losses})
+
+
+class Jitter:
+    """Gaussian noise on w that shrinks as the search goes on (Karras et al. 2020, appendix D); a seed an image."""
+
+    def __init__(self, generator: Generator, init: Latent, config: InvertConfig) -> None:
+        self.config, self.spread = config, w_spread(generator, seed=config.seed)
+        self.rngs = [torch.Generator().manual_seed(config.seed) for _ in range(len(init))]  # as each would draw alone
+
+    def __call__(self, ws: Float[Tensor, "batch num_ws w_dim"], t: float) -> Float[Tensor, "batch num_ws w_dim"]:
+        strength = self.spread * self.config.w_jitter * max(0.0, 1 - t / self.config.jitter_ramp) ** 2
+        noise = torch.stack([torch.randn(ws.shape[1:], generator=rng) for rng in self.rngs])
+        return ws + strength * noise.to(ws.device)
+
+
+@torch.no_grad()
+def w_spread(generator: Generator, *, samples: int = 10_000, seed: int = 0) -> float:
+    """Root mean squared distance of mapped samples from their mean (Karras et al. 2020, appendix D)."""
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(samples, generator.z_dim, generator=rng).to(generator.w_avg.device)
+    c = torch.eye(generator.c_dim, device=z.device)[torch.arange(samples) % generator.c_dim] if generator.c_dim else None
+    w = generator.mapping(z, c)[:, 0]
+    return float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt())
+
+
+def lr_ramp(t: float, config: InvertConfig) -> float:
+    """Learning-rate factor in [0, 1] at t in [0, 1): linear up, cosine down."""
+    down = 1.0 if config.lr_rampdown == 0 else min(1.0, (1.0 - t) / config.lr_rampdown)
+    up = 1.0 if config.lr_rampup == 0 else min(1.0, t / config.lr_rampup)  # the first step warms Adam's averages
+    return (0.5 - 0.5 * cos(pi * down)) * up
+
+
+@torch.no_grad()
+def whiten_(noise: tuple[Tensor, ...]) -> None:
+    """Bring each noise map back to zero mean and unit variance, in place."""
+    for n in noise:
+        n -= n.mean(dim=(2, 3), keepdim=True)
+        n *= n.square().mean(dim=(2, 3), keepdim=True).add(1e-12).rsqrt()
+
+
+def precision(device: torch.device, bf16: bool | None) -> torch.autocast | nullcontext:
+    """bf16 autocast where it is asked for, or by default where the processor has units for it."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if (has_bf16(device) if bf16 is None else bf16) else nullcontext()
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether device computes bf16 in hardware, so that it is the faster choice."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and "avx512_bf16" in cpu_flags()
+
+
+def cpu_flags() -> frozenset[str]:
+    """The processor's feature flags as Linux names them; empty elsewhere."""
+    try:
+        with open("/proc/cpuinfo") as f:
+            line = next((row for row in f if row.startswith(("flags", "Features"))), "")
+    except OSError:
+        return frozenset()
+    return frozenset(line.partition(":")[2].split())
+
+
+def detached(latent: Latent) -> Latent:
+    return Latent(latent.code.detach().clone(), latent.space, tuple(n.detach().clone() for n in latent.noise))
+
+
+def check_budget(budget: float | None) -> None:
+    """SettingsError unless budget is None or a positive number of seconds."""
+    if budget is not None and not (isfinite(budget) and budget > 0):
+        raise SettingsError(f"budget is {budget} s; give a number of seconds above 0, or none")

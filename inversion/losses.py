@@ -1,0 +1,283 @@
+"""Loss terms. A term maps a candidate to one number per image; to add one, write a function and a line in TERMS."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite, log2
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from generators.base import Generator, Noise
+from inversion.errors import SettingsError
+from inversion.features import Lpips, Maps, discriminator_features, lpips_network
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What the optimiser holds at one step."""
+
+    image: Float[Tensor, "batch channels height width"]  # RGB, [-1, 1]
+    ws: Float[Tensor, "batch num_ws w_dim"]
+    noise: Noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermContext:
+    """What a term may be built from."""
+
+    generator: Generator
+    target: Float[Tensor, "batch channels height width"]  # RGB, [-1, 1], of the generator's size
+    init_ws: Float[Tensor, "batch num_ws w_dim"] | None = None  # where the descent starts; None: no anchor term
+    seed: int = 0  # for the samples that the prior is measured on
+
+
+Term = Callable[[Candidate], Float[Tensor, " batch"]]
+Objective = Mapping[str, tuple[float, Term]]  # name -> (weight, term)
+
+
+def pixel_l2(target: Float[Tensor, "batch channels height width"]) -> Term:
+    """Mean squared error against target, per image."""
+    return lambda candidate: (candidate.image - target).square().mean(dim=(1, 2, 3))
+
+
+def pixel_l1(target: Float[Tensor, "batch channels height width"]) -> Term:
+    """Mean absolute error against target, per image."""
+    return lambda candidate: (candidate.image - target).abs().mean(dim=(1, 2, 3))
+
+
+def laplacian_l1(target: Float[Tensor, "batch channels height width"]) -> Term:
+    """Mean absolute error in each band of a Laplacian pyramid down to 4 px, averaged over the bands.
+
+    Bojanowski et al. 2018 (GLO), with the mean over bands for their sum, so that weights fit every resolution.
+    """
+    levels = max(1, int(log2(min(target.shape[-2:]) / 4)) + 1)
+    wanted = laplacian_pyramid(target, levels)
+
+    def term(candidate: Candidate) -> Float[Tensor, " batch"]:
+        bands = zip(laplacian_pyramid(candidate.image, levels), wanted, strict=True)
+        return torch.stack([(a - b).abs().mean(dim=(1, 2, 3)) for a, b in bands]).mean(dim=0)
+
+    return term
+
+
+def ms_ssim_distance(target: Float[Tensor, "batch channels height width"]) -> Term:
+    """1 - MS-SSIM against target, per image: 0 for equal images, about 1 for unrelated ones."""
+    return lambda candidate: 1 - ms_ssim(candidate.image, target)
+
+
+def lpips_distance(target: Float[Tensor, "batch channels height width"], network: Lpips) -> Term:
+    """LPIPS against target, per image."""
+    with torch.no_grad():
+        wanted = network.features(target)
+    return lambda candidate: network.distance(network.features(candidate.image), wanted)
+
+
+def feature_l1(target: Float[Tensor, "batch channels height width"], features: Callable[[Tensor], Maps]) -> Term:
+    """Mean absolute difference of feature maps, each pixel scaled to mean square one, averaged over the maps."""
+    with torch.no_grad():
+        wanted = [unit_energy(m) for m in features(target)]
+
+    def term(candidate: Candidate) -> Float[Tensor, " batch"]:
+        maps = zip(features(candidate.image), wanted, strict=True)
+        return torch.stack([(unit_energy(a) - b).abs().mean(dim=(1, 2, 3)) for a, b in maps]).mean(dim=0)
+
+    return term
+
+
+def noise_autocorrelation(candidate: Candidate) -> Float[Tensor, " batch"]:
+    """Penalise noise that carries signal: shifted products at every scale down to 8x8; 0 without noise.
+
+    Karras et al. 2020 (StyleGAN2), appendix D.
+    """
+    total = candidate.image.new_zeros(len(candidate.image))
+    for noise in candidate.noise:
+        while True:
+            for axis in (2, 3):
+                total = total + (noise * noise.roll(1, dims=axis)).mean(dim=(1, 2, 3)).square()
+            if noise.shape[-1] <= 8:
+                break
+            noise = F.avg_pool2d(noise, 2) * 2  # keep unit variance
+    return total
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """Centre and axes of a generator's latents, before the mapping's last leaky ReLU."""
+
+    mean: Float[Tensor, " w_dim"]
+    matrix: Float[Tensor, "w_dim w_dim"]  # (p - mean) @ matrix is uncorrelated, of unit variance
+    slope: float  # of that leaky ReLU below zero; 1 for a generator whose mapping is the identity
+
+    def __call__(self, ws: Float[Tensor, "batch num_ws w_dim"]) -> Float[Tensor, "batch num_ws w_dim"]:
+        """Styles as whitened coordinates, about N(0, I) for what the generator samples."""
+        return (torch.where(ws < 0, ws / self.slope, ws) - self.mean) @ self.matrix
+
+
+@torch.no_grad()
+def measure_whitening(generator: Generator, *, samples: int = 10_000, seed: int = 0) -> Whitening:
+    """PCA of mapped samples in the space P of Zhu et al. 2020; a conditional generator's labels are drawn too."""
+    rng = torch.Generator().manual_seed(seed)
+    device = generator.w_avg.device
+    z, c = torch.randn(samples, generator.z_dim, generator=rng).to(device), None
+    if generator.c_dim:
+        labels = torch.randint(generator.c_dim, (samples,), generator=rng)
+        c = F.one_hot(labels, generator.c_dim).float().to(device)
+    w = generator.mapping(z, c)[:, 0]
+    slope = 1.0 if w.shape == z.shape and torch.equal(w, z) else 0.2
+
+    p = torch.where(w < 0, w / slope, w).double().cpu()  # double: 10,000 squares are summed, then inverted
+    values, axes = torch.linalg.eigh(p.T.cov())
+    floor = values[-1] * 1e-6  # a direction that hardly varies must not weigh a millionfold
+    matrix = axes * values.clamp_min(floor).rsqrt()
+    return Whitening(p.mean(dim=0).float().to(device), matrix.float().to(device), slope)
+
+
+def latent_prior(whitening: Whitening) -> Term:
+    """Squared distance from the latents' centre in units of their spread: about 1 for samples, 0 at the centre.
+
+    Zhu et al. 2020, "Improved StyleGAN Embedding: Where are the Good Latents?"; divided by w_dim, averaged over layers.
+    """
+    return lambda candidate: whitening(candidate.ws).square().mean(dim=(1, 2))
+
+
+def layer_spread(candidate: Candidate) -> Float[Tensor, " batch"]:
+    """Mean squared distance of the layers' styles from their mean, so 0 in w (after Tov et al. 2021, e4e)."""
+    return (candidate.ws - candidate.ws.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2))
+
+
+def anchor(init_ws: Float[Tensor, "batch num_ws w_dim"] | None) -> Term:
+    """Mean squared distance of the styles from where they started; SettingsError if that is None."""
+    if init_ws is None:
+        raise SettingsError("the loss anchor needs a start; pass init_ws, or leave anchor out")
+    start = init_ws.detach().clone()
+    return lambda candidate: (candidate.ws - start).square().mean(dim=(1, 2))
+
+
+Builder = Callable[[TermContext], Term]
+
+TERMS: dict[str, Builder] = {
+    "pixel": lambda context: pixel_l2(context.target),
+    "l2": lambda context: pixel_l2(context.target),
+    "l1": lambda context: pixel_l1(context.target),
+    "laplacian": lambda context: laplacian_l1(context.target),
+    "ms_ssim": lambda context: ms_ssim_distance(context.target),
+    "lpips": lambda context: lpips_distance(context.target, lpips_network("alex", context.target.device)),
+    "lpips-alex": lambda context: lpips_distance(context.target, lpips_network("alex", context.target.device)),
+    "lpips-vgg": lambda context: lpips_distance(context.target, lpips_network("vgg", context.target.device)),
+    "lpips-squeeze": lambda context: lpips_distance(context.target, lpips_network("squeeze", context.target.device)),
+    "features": lambda context: feature_l1(context.target, discriminator_features(context.generator)),
+    "noise": lambda context: noise_autocorrelation,
+    "prior": lambda context: latent_prior(measure_whitening(context.generator, seed=context.seed)),
+    "delta": lambda context: layer_spread,
+    "anchor": lambda context: anchor(context.init_ws),
+}
+
+
+def objective(weights: Mapping[str, float], context: TermContext) -> Objective:
+    """Build the weighted terms, leaving out those of weight 0; SettingsError for what check_weights refuses."""
+    check_weights(weights)
+    generator, target = context.generator, context.target
+    size = (generator.img_channels, generator.img_resolution, generator.img_resolution)
+    if tuple(target.shape[1:]) != size:  # broadcasting would hide it
+        raise SettingsError(f"the target is {tuple(target.shape)}; resize it to (batch, {', '.join(map(str, size))})")
+    return {name: (float(weight), TERMS[name](context)) for name, weight in weights.items() if weight}
+
+
+def check_weights(weights: Mapping[str, float]) -> None:
+    """SettingsError for an unknown term, a weight that is negative or not finite, or no weight above 0."""
+    for name, weight in weights.items():
+        if name not in TERMS:
+            raise SettingsError(f"no loss named {name!r}; known losses: {', '.join(TERMS)}")
+        if not (isfinite(weight) and weight >= 0):
+            raise SettingsError(f"the loss {name} has weight {weight}; give a finite number, 0 or more")
+    if not any(weights.values()):
+        raise SettingsError("no loss has a weight above 0; give at least one, such as pixel=1")
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """Weights from text such as "lpips=0.8,pixel=1"; SettingsError for what cannot be read, or comes twice."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (word.strip() for word in part.partition("="))
+        try:
+            weight = float(value)
+        except ValueError:
+            message = f"cannot read the loss {part.strip()!r}; write NAME=WEIGHT, as in pixel=1,laplacian=0.5"
+            raise SettingsError(message) from None
+        if name in weights:
+            raise SettingsError(f"the loss {name} came twice in {text!r}; give it once")
+        weights[name] = weight
+    check_weights(weights)
+    return weights
+
+
+def unit_energy(x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+    """Scale each pixel to mean square one over its channels."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+def smooth(
+    x: Float[Tensor, "batch c h w"], taps: Float[Tensor, " k"], stride: int = 1
+) -> Float[Tensor, "batch c h2 w2"]:
+    """Filter the columns and rows of each channel with taps, without padding."""
+    channels = x.shape[1]
+    column = taps.to(x).reshape(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    with torch.autocast(x.device.type, enabled=False):  # small differences want float32
+        x = F.conv2d(x, column, stride=(stride, 1), groups=channels)
+        return F.conv2d(x, column.transpose(2, 3), stride=(1, stride), groups=channels)
+
+
+def laplacian_pyramid(x: Float[Tensor, "batch c h w"], levels: int) -> Maps:
+    """x as levels bands, finest first, each half the size of the one before; the last is the low-pass rest.
+
+    Burt & Adelson 1983, with the taps 1 3 3 1, whose transpose is the bilinear enlargement that undoes each step.
+    """
+    bands: list[Tensor] = []
+    for _ in range(levels - 1):
+        small = smooth(F.pad(x, (1, 1, 1, 1), mode="reflect"), torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8, stride=2)
+        bands.append(x - enlarge(small, x))
+        x = small
+    return (*bands, x)
+
+
+def enlarge(x: Float[Tensor, "batch c h w"], like: Float[Tensor, "batch c h2 w2"]) -> Float[Tensor, "batch c h2 w2"]:
+    """Bilinear, to the size of like; summing a pyramid's bands so gives back its image."""
+    return F.interpolate(x, like.shape[-2:], mode="bilinear")
+
+
+def ssim_and_contrast(
+    a: Float[Tensor, "batch c h w"], b: Float[Tensor, "batch c h w"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """SSIM and its contrast-structure part, means over channels and pixels; the same as on images in [0, 1].
+
+    Wang et al. 2004: a Gaussian window of 11 px, sigma 1.5, whole windows only, K = (0.01, 0.03). In an image under
+    11 px the window shrinks to the largest odd size that fits.
+    """
+    side = min(11, (min(a.shape[-2:]) - 1) // 2 * 2 + 1)
+    taps = (-(torch.arange(side) - side // 2).float().square() / (2 * 1.5**2)).exp()
+    blurred = smooth(torch.cat([a, b, a * a, b * b, a * b], dim=1), taps / taps.sum())
+    mean_a, mean_b, aa, bb, ab = blurred.chunk(5, dim=1)
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2  # data range 2
+    contrast = (2 * (ab - mean_a * mean_b) + c2) / (aa - mean_a.square() + bb - mean_b.square() + c2)
+    mean_a, mean_b = mean_a + 1, mean_b + 1  # luminance is a ratio: it counts from black
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
+    return (luminance * contrast).mean(dim=(1, 2, 3)), contrast.mean(dim=(1, 2, 3))
+
+
+def ms_ssim(a: Float[Tensor, "batch c h w"], b: Float[Tensor, "batch c h w"]) -> Float[Tensor, " batch"]:
+    """Structural similarity over up to five scales, 1 for equal images (Wang et al. 2003).
+
+    Scales stop where the shorter side would fall under 11 px (256 px has five, 128 px four); the weights of those left
+    are rescaled to sum to one.
+    """
+    scales = max(1, min(5, int(log2(min(a.shape[-2:]) / 11)) + 1))
+    weights = torch.tensor([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])[:scales]
+    total = a.new_ones(len(a))
+    for i, weight in enumerate((weights / weights.sum()).tolist()):
+        similarity, contrast = ssim_and_contrast(a, b)
+        factor = similarity if i == scales - 1 else contrast
+        total = total * factor.clamp_min(1e-4) ** weight  # a power of a number below zero is none
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return total

@@ -1,0 +1,88 @@
+"""Measures of a reconstruction, each with its convention; images are RGB in [-1, 1], at the generator's resolution."""
+
+from collections.abc import Iterable
+from math import ceil, floor
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from inversion.align import describe
+from inversion.errors import SettingsError
+from inversion.features import Lpips
+from inversion.losses import smooth, ssim_and_contrast
+
+SAME_PERSON = 0.6  # identity distance under which dlib calls two faces one person's; different people average 0.81
+
+
+def psnr(
+    a: Float[Tensor, "batch channels height width"], b: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, " batch"]:
+    """Peak signal-to-noise ratio in dB, 10 log10(4 / MSE) over all channels; inf for equal images."""
+    return 10 * torch.log10(4 / (a - b).square().mean(dim=(1, 2, 3)))
+
+
+def ssim(
+    a: Float[Tensor, "batch channels height width"], b: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, " batch"]:
+    """Structural similarity, 1 for equal images; the mean over RGB channels, not on luma.
+
+    Wang et al. 2004: a Gaussian window of 11 px, sigma 1.5, whole windows only; as on images in [0, 1] with range 1.
+    """
+    return ssim_and_contrast(a, b)[0]
+
+
+@torch.no_grad()
+def lpips_distance(
+    a: Float[Tensor, "batch channels height width"],
+    b: Float[Tensor, "batch channels height width"],
+    network: Lpips,
+) -> Float[Tensor, " batch"]:
+    """LPIPS through `features.lpips_network(net)`: 0 for equal images. Name the net and the size beside the number.
+
+    The size is the images' own between 64 and 256 px; others are brought to the nearer of the two first.
+    """
+    return network(a, b)
+
+
+def identity_distance(a: Image.Image, b: Image.Image) -> float | None:
+    """Euclidean distance of dlib's face descriptors, on the images enlarged to 256 px; None where either has no face.
+
+    Under SAME_PERSON (0.6) two faces count as one person's.
+    """
+    first, second = describe(a), describe(b)
+    if first is None or second is None:
+        return None
+    return float(((first - second) ** 2).sum() ** 0.5)
+
+
+def laplacian_energy(images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, " batch"]:
+    """Sharpness: mean square of luma minus blurred luma, in units of [-1, 1]; 0 for a constant, 1 for a checkerboard.
+
+    Luma is 0.299 R + 0.587 G + 0.114 B, or the one channel of a grey image; the blur has the taps 1 4 6 4 1, edges
+    reflected. It depends on resolution: compare images of one size.
+    """
+    weights = {3: (0.299, 0.587, 0.114), 1: (1.0,)}.get(images.shape[1])
+    if weights is None:
+        raise SettingsError(f"the images have {images.shape[1]} channels; sharpness wants 3 (RGB) or 1 (grey)")
+    luma = (images * images.new_tensor(weights)[:, None, None]).sum(dim=1, keepdim=True)
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    blurred = smooth(F.pad(luma, (2, 2, 2, 2), mode="reflect"), taps)
+    return (luma - blurred).square().mean(dim=(1, 2, 3))
+
+
+def summary(values: Iterable[float | None]) -> dict[str, float | None]:
+    """Median, p10 and p90 of the values that are not None, between neighbours linearly; each None if all are."""
+    ordered = sorted(value for value in values if value is not None)
+    return {name: quantile(ordered, q) for name, q in (("median", 0.5), ("p10", 0.1), ("p90", 0.9))}
+
+
+def quantile(ordered: list[float], q: float) -> float | None:
+    """The value at the fraction q of a sorted list; unlike numpy's, sound where several values are inf."""
+    if not ordered:
+        return None
+    position = q * (len(ordered) - 1)
+    low, high = ordered[floor(position)], ordered[ceil(position)]
+    return low if low == high else low + (high - low) * (position - floor(position))

@@ -1,0 +1,164 @@
+"""A photograph from file to latent: align, guess, descend, measure. What `latent invert` and most programs call."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from generators.base import Generator
+from inversion.align import Alignment
+from inversion.align import align as align_face
+from inversion.encoder import first_guess
+from inversion.errors import SettingsError
+from inversion.image import fit_square, read_image, resize, sha256_of, to_pil, to_tensor
+from inversion.loop import InvertConfig, Step, better, check_budget, descend
+from inversion.latent import Latent, synthesize
+from inversion.losses import TermContext, objective
+from inversion.metrics import identity_distance, psnr
+from inversion.recipes import recipe as recipe_named
+
+Photo = str | Path | Image.Image | Float[Tensor, "1 channels height width"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be found: the picture at the generator's size, and where it came from."""
+
+    image: Float[Tensor, "1 channels height width"]
+    source: str | None = None  # the photograph's path
+    sha256: str | None = None  # of its file
+    alignment: Alignment | None = None  # None: it was taken as it is
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What an inversion found, and how well."""
+
+    latent: Latent
+    target: Target
+    image: Float[Tensor, "1 channels height width"]  # the latent rendered
+    losses: dict[str, float]  # weighted terms of the objective
+    metrics: dict[str, float | None]  # psnr_db; identity (dlib distance), None without a face
+    steps: int
+    seconds: float
+    history: dict[str, object]  # all that a latent file tells about its making
+
+
+def load_target(photo: Photo, generator: Generator, *, align: bool = True, face: int | None = None) -> Target:
+    """Bring a photograph to the generator's size: aligned like its training faces, or cropped to the centre square.
+
+    face counts from the left, from 1; None takes the largest. A tensor is taken as it is, RGB in [-1, 1].
+    """
+    if isinstance(photo, Tensor):
+        return Target(photo.to(generator.w_avg.device))
+    picture, size = read_image(photo), generator.img_resolution
+    if align:
+        crop, alignment = align_face(picture, size, face)
+    else:
+        crop, alignment = resize(fit_square(picture), size), None
+    image = to_tensor(crop)
+    if generator.img_channels == 1:
+        image = to_tensor(crop.convert("L").convert("RGB"))[:, :1]
+    path = None if isinstance(photo, Image.Image) else str(photo)
+    digest = sha256_of(Path(path)) if path not in (None, "-") else None  # type: ignore[arg-type]
+    return Target(image.to(generator.w_avg.device), path, digest, alignment)
+
+
+def search(
+    generator: Generator,
+    images: Float[Tensor, "batch channels height width"],
+    config: InvertConfig,
+    *,
+    init: Latent | None = None,
+    budget: float | None = None,
+) -> Iterator[Step]:
+    """Invert a batch: yields the best step so far of every image, from the first guess on. Leave the loop to stop.
+
+    init replaces config.start; budget is in seconds. Features and first guesses are made before the first step.
+    """
+    check_budget(budget)
+    if init is None:
+        init = best_start(generator, images, config)
+    elif init.space is not config.space:
+        raise SettingsError(f"the start is in {init.space}, the search in {config.space}; convert it or set space")
+    terms = objective(config.loss, context_of(generator, images, init, config))
+    yield from descend(generator, init, terms, config, budget=budget)
+
+
+def best_start(generator: Generator, images: Tensor, config: InvertConfig) -> Latent:
+    """The first guess; of several random ones, the best of each image after a tenth of the steps."""
+    if config.start != "random" or config.restarts == 1:
+        return first_guess(generator, images, config.start, config.space, seed=config.seed)
+    best = None
+    for k in range(config.restarts):
+        start = first_guess(generator, images, "random", config.space, seed=config.seed + k)
+        terms = objective(config.loss, context_of(generator, images, start, config))
+        *_, last = descend(generator, start, terms, replace(config, steps=config.steps // 10, patience=None))
+        best = last if best is None else better(best, last)
+    assert best is not None
+    return best.latent
+
+
+def context_of(generator: Generator, images: Tensor, init: Latent, config: InvertConfig) -> TermContext:
+    with torch.no_grad():
+        return TermContext(generator=generator, target=images, init_ws=init.to_ws(generator), seed=config.seed)
+
+
+def invert(
+    generator: Generator,
+    photo: Photo,
+    *,
+    recipe: str = "default",
+    config: InvertConfig | None = None,
+    loss: Mapping[str, float] | None = None,
+    init: Latent | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    align: bool = True,
+    face: int | None = None,
+) -> Inversion:
+    """Find the latent of one photograph: a path, a PIL image, or a tensor (1, 3, h, w) in [-1, 1] of the right size.
+
+    config replaces the recipe's settings; loss replaces its terms, name -> weight; budget is in seconds. Raises
+    InversionError's kinds: no face, an unreadable file, an unknown recipe.
+    """
+    config = config or replace(recipe_named(recipe, generator), seed=seed)
+    config = config if loss is None else replace(config, loss=loss)
+    target = load_target(photo, generator, align=align, face=face)
+    began, step = monotonic(), None
+    for step in search(generator, target.image, config, init=init, budget=budget):
+        pass
+    assert step is not None
+    return measure(generator, [target], step, config, recipe=recipe, seconds=monotonic() - began)[0]
+
+
+def measure(
+    generator: Generator, targets: Sequence[Target], step: Step, config: InvertConfig, *, recipe: str, seconds: float
+) -> list[Inversion]:
+    """What a search found, one result per target, rendered and measured; seconds is for the whole batch."""
+    results = []
+    for i, (target, latent) in enumerate(zip(targets, step.latent.split(), strict=True)):
+        image = synthesize(generator, latent)
+        losses = {name: float(loss[i]) for name, loss in step.losses.items()}
+        metrics = {
+            "psnr_db": float(psnr(image, target.image)[0]),
+            "identity": identity_distance(to_pil(image), to_pil(target.image)),
+        }
+        history = {
+            "recipe": recipe, "settings": asdict(config), "steps": step.index, "seconds": seconds / len(targets),
+            "losses": losses, "metrics": metrics, "photograph": target.source, "photograph_sha256": target.sha256,
+            "alignment": None if target.alignment is None else target.alignment.to_json(),
+        }
+        results.append(Inversion(latent, target, image, losses, metrics, step.index, seconds / len(targets), history))
+    return results
+
+
+def stacked(targets: Sequence[Target]) -> Float[Tensor, "batch channels height width"]:
+    """The pictures of several targets as one batch."""
+    return torch.cat([target.image for target in targets])
+

@@ -1,0 +1,34 @@
+"""Published settings by name. To add one, write a line in RECIPES."""
+
+from dataclasses import replace
+
+from generators.base import Generator
+from inversion.errors import SettingsError
+from inversion.loop import InvertConfig
+from inversion.latent import LatentSpace
+
+RECIPES = {
+    # Karras et al. 2020 (StyleGAN2), appendix D: one w for all layers, noise optimised, LPIPS.
+    "projector": InvertConfig(
+        space=LatentSpace.W, start="mean", steps=1000, lr=0.1, w_jitter=0.05, optimize_noise=True,
+        loss={"lpips-vgg": 1.0, "noise": 1e5},
+    ),
+    # Abdal et al. 2019 (Image2StyleGAN): one w a layer, perceptual and pixel loss, constant learning rate.
+    "image2stylegan": InvertConfig(
+        start="mean", steps=5000, lr=0.01, lr_rampup=0.0, lr_rampdown=0.0, loss={"lpips-vgg": 1.0, "pixel": 1.0}
+    ),
+    # The model's encoder alone, in milliseconds.
+    "encode": InvertConfig(steps=0),
+    # Ours: from the encoder's guess, under the discriminator's features; held near the guess so that edits stay good.
+    "default": InvertConfig(steps=150, lr=0.05, loss={"pixel": 1.0, "laplacian": 1.0, "features": 0.1, "anchor": 0.1}),
+}
+
+
+def recipe(name: str, generator: Generator) -> InvertConfig:
+    """The settings of that name, fitted to the generator: features only where its file has them."""
+    if name not in RECIPES:
+        raise SettingsError(f"no recipe named {name!r}; known recipes: {', '.join(RECIPES)}")
+    config = RECIPES[name]
+    if "features" in config.loss and generator.discriminator is None:
+        config = replace(config, loss={k: v for k, v in config.loss.items() if k != "features"} | {"ms_ssim": 0.5})
+    return config

@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from inversion.errors import SettingsError, SpaceMismatch
+from inversion.family import ChildConfig, children
+from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
+
+
+def constant(generator, value, seed):
+    """A latent whose code tells where it came from."""
+    return Latent(torch.full((1, 6, 8), value), LatentSpace.W_PLUS, generator.sample_noise(1, seed))
+
+
+def overall(generator, child):
+    """The share of each parent, over all styles."""
+    return torch.tensor([child.weights[r] for r in generator.ws_resolutions]).mean(dim=0)
+
+
+def test_styles_of_one_resolution_move_together(generator):
+    child = children([constant(generator, 0.0, 0), constant(generator, 1.0, 1)], generator, count=1, seed=3)[0]
+    assert list(child.weights) == [4, 8, 16]
+    wanted = torch.tensor([child.weights[r][1] for r in generator.ws_resolutions])
+    torch.testing.assert_close(child.latent.code, wanted[None, :, None].expand(1, 6, 8))
+    assert child.latent.space is LatentSpace.W_PLUS
+    assert synthesize(generator, child.latent).shape == (1, 3, 16, 16)
+
+
+def test_a_child_depends_on_the_seed_and_its_number_alone(generator):
+    parents = [constant(generator, 0.0, 0), constant(generator, 1.0, 1)]
+    few, many = children(parents, generator, count=2, seed=5), children(parents, generator, count=4, seed=5)
+    for one, two in zip(few, many, strict=False):
+        assert one.weights == two.weights and torch.equal(one.latent.code, two.latent.code)
+    others = children(parents, generator, count=4, seed=6)
+    assert len({str(child.weights) for child in [*many, *others]}) == 8
+    state = torch.random.get_rng_state()
+    children(parents, generator, count=1, seed=0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_every_parent_has_its_share(generator, count):
+    parents = [constant(generator, float(i), i) for i in range(count)]
+    shares = torch.stack([overall(generator, child) for child in children(parents, generator, count=60, seed=1)])
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(60))
+    assert shares.min() >= 0.5 / count - 1e-6
+    assert (shares.mean(dim=0) - 1 / count).abs().max() < 0.1  # no favourite
+    free = children(parents, generator, count=60, seed=1, config=ChildConfig(least_share=0.0))
+    assert min(overall(generator, child).min() for child in free) < 0.5 / count  # so the bound did something
+
+
+def test_concentration_makes_siblings_alike(generator):
+    parents = [constant(generator, 0.0, 0), constant(generator, 1.0, 1)]
+    spread = []
+    for concentration in (0.3, 1.0, 100.0):
+        siblings = children(parents, generator, count=20, config=ChildConfig(concentration=concentration))
+        spread.append(torch.cat([child.latent.code for child in siblings]).std(dim=0).mean())
+    assert spread[0] > spread[1] > 2 * spread[2] > 0
+    equal = children(parents, generator, count=1, config=ChildConfig(least_share=1.0))[0]
+    torch.testing.assert_close(overall(generator, equal), torch.tensor([0.5, 0.5]))
+
+
+def test_noise_follows_the_weights_of_its_resolution(generator):
+    parents = [constant(generator, 0.0, 0), constant(generator, 1.0, 1)]
+    for child in children(parents, generator, count=5, seed=2):
+        for i, (height, _) in enumerate(generator.noise_shapes):
+            one, two = (parent.noise[i] for parent in parents)
+            mixed = child.weights[height][0] * one + child.weights[height][1] * two
+            got = child.latent.noise[i]
+            torch.testing.assert_close(got / got.norm(), mixed / mixed.norm())
+            powers = [one.square().mean(), two.square().mean()]
+            assert min(powers) - 1e-5 <= got.square().mean() <= max(powers) + 1e-5
+
+
+def test_a_parent_alone_in_the_family_breeds_true(generator):
+    parent = sample_latent(generator, seed=3)
+    for child in children([parent, parent], generator, count=3):
+        torch.testing.assert_close(child.latent.code, parent.code)
+        assert all(map(torch.equal, child.latent.noise, parent.noise))
+
+
+def test_parents_of_several_spaces(generator):
+    noise = generator.fixed_noise(2)
+    z = Latent(torch.randn(2, 8, generator=torch.Generator().manual_seed(0)), LatentSpace.Z, noise)
+    w = Latent(torch.ones(2, 8), LatentSpace.W, noise)
+    mixed = children([z, w], generator, count=1, seed=1)[0]
+    plain = children([z.to_w_plus(generator), w.to_w_plus(generator)], generator, count=1, seed=1)[0]
+    assert mixed.latent.code.shape == (2, 6, 8) and torch.equal(mixed.latent.code, plain.latent.code)
+
+
+def test_refusals(generator):
+    parents = [constant(generator, 0.0, 0), constant(generator, 1.0, 1)]
+    for call, message in [
+        ({"parents": parents[:1], "count": 1}, "1 parent came"),
+        ({"parents": [], "count": 1}, "0 parent"),
+        ({"parents": parents, "count": 0}, "count is 0"),
+        ({"parents": parents, "count": 1, "seed": -1}, "seed is -1"),
+    ]:
+        with pytest.raises(SettingsError, match=message):
+            children(call.pop("parents"), generator, **call)
+    with pytest.raises(SpaceMismatch, match=r"\(1, 6, 8\) and \(1, 5, 8\)"):
+        children([parents[0], replace(parents[1], code=torch.zeros(1, 5, 8))], generator, count=1)
+    nan = float("nan")
+    for settings in [{"concentration": 0.0}, {"concentration": nan}, {"least_share": 1.5}, {"least_share": -0.1}]:
+        with pytest.raises(SettingsError, match="give a number"):
+            ChildConfig(**settings)
