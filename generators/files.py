@@ -5,6 +5,7 @@ Keys `encoder.*` and `discriminator.*` are optional parts; all others belong to 
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,39 +26,53 @@ ARCHITECTURES = {"stylegan2": (StyleGAN2, StyleGAN2Config)}  # to add one: a fil
 def save_model(generator: Generator, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Write generator, its encoder and its discriminator, where it has them; float16 halves the size."""
     architecture = next(name for name, (cls, _) in ARCHITECTURES.items() if type(generator) is cls)
-    header: dict[str, object] = {"architecture": architecture, "settings": asdict(generator.config), "card": generator.card}  # type: ignore[arg-type]
+    settings = asdict(generator.config)  # type: ignore[arg-type]
+    header: dict[str, object] = {"architecture": architecture, "settings": settings, "card": generator.card}
     for part in ("encoder", "discriminator"):
         module = getattr(generator, part)
         header[part] = None if module is None else asdict(module.config)
     tensors = {k: v.detach().cpu().to(dtype).contiguous() for k, v in generator.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, temporary, metadata={"format": FORMAT, "header": json.dumps(header)})
         os.replace(temporary, path)
-    except OSError as error:
-        raise ModelFileError(f"cannot write {path}: {error.strerror or error}; free space or choose another folder") from error
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ModelFileError(f"cannot write {path}: {why}; free space or choose another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # most often it has been renamed
+            temporary.unlink()
 
 
 def load_model(path: Path, *, device: str | torch.device = "cpu") -> Generator:
-    """Read a model file: frozen, in eval mode, float32. ModelFileError says what is wrong with one that cannot be read."""
+    """Read a model file: frozen, in eval mode, float32.
+
+    ModelFileError says what is wrong with a file that cannot be read.
+    """
     header, tensors = read_file(path)
     try:
-        generator = build(header)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ModelFileError(f"{path} has settings that no architecture here takes ({error}); make it again") from error
-    wanted = generator.state_dict()
-    for key in sorted(wanted.keys() | tensors.keys()):
-        have, want = (tuple(d[key].shape) if key in d else "nothing" for d in (tensors, wanted))
-        if have != want:
-            raise ModelFileError(f"{path} holds {have} for {key}, its settings want {want}; it is damaged, get it again")
-        if not tensors[key].isfinite().all():
-            raise ModelFileError(f"{path} holds values that are not finite in {key}; it is damaged, get it again")
+        with torch.device("meta"):  # shapes first: no header makes us take memory that its weights do not fill
+            wanted = build(header).state_dict()
+    except Exception as error:  # a header can be wrong in as many ways as there are settings
+        why = " ".join(str(error).split())
+        raise ModelFileError(f"{path} has settings that no architecture here takes ({why}); make it again") from error
+    check_tensors(path, tensors, wanted)
+    generator = build(header)
     generator.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     generator.name = path.name.removesuffix(".safetensors")
     return generator.eval().requires_grad_(False).to(device)
+
+
+def check_tensors(path: Path, tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    """ModelFileError unless tensors have the names and shapes of wanted, and finite values."""
+    for key in sorted(wanted.keys() | tensors.keys()):
+        have, want = (tuple(d[key].shape) if key in d else "nothing" for d in (tensors, wanted))
+        if have != want:
+            what = f"{have} for {key}, its settings want {want}"
+            raise ModelFileError(f"{path} holds {what}; it is damaged, get it again")
+        if not tensors[key].float().isfinite().all():
+            raise ModelFileError(f"{path} holds values that are not finite in {key}; it is damaged, get it again")
 
 
 def build(header: dict) -> Generator:
@@ -69,7 +84,7 @@ def build(header: dict) -> Generator:
             generator.encoder = Encoder(EncoderConfig(**as_tuples(header["encoder"])))
         if header.get("discriminator"):
             generator.discriminator = Discriminator(DiscriminatorConfig(**as_tuples(header["discriminator"])))
-    generator.card = header.get("card", {})
+    generator.card = dict(header.get("card") or {})
     return generator
 
 
@@ -80,12 +95,19 @@ def read_file(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
             metadata = f.metadata() or {}
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError as error:
-        raise ModelFileError(f"no model file at {path}; `latent generators` lists the names that can be loaded") from error
+        raise ModelFileError(f"no model file at {path}; `latent generators` lists what can be loaded") from error
     except (OSError, SafetensorError) as error:
-        raise ModelFileError(f"{path} is not a readable model file ({error}); it is truncated or of another kind") from error
+        raise ModelFileError(f"{path} is not a readable model file ({error}); cut short, or another kind") from error
     if metadata.get("format") != FORMAT:
-        raise ModelFileError(f"{path} has format {metadata.get('format')!r}, wanted {FORMAT!r}; is it a generator's file?")
-    return json.loads(metadata["header"]), tensors
+        found = metadata.get("format")
+        raise ModelFileError(f"{path} has format {found!r}, wanted {FORMAT!r}; is it a generator's file?")
+    try:
+        header = json.loads(metadata["header"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path} has a header that is not JSON ({error}); it is damaged, get it again") from error
+    if not isinstance(header, dict):
+        raise ModelFileError(f"{path} has a header that is no JSON object: {header!r:.40}; it is damaged, get it again")
+    return header, tensors
 
 
 def as_tuples(settings: dict) -> dict:

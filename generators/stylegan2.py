@@ -27,6 +27,7 @@ class StyleGAN2Config:
     channels: tuple[int, ...] | None = None  # or given outright: at 4, 8, 16, ... px
     architecture: Literal["skip", "resnet", "orig"] = "skip"
     start: Literal["const", "linear"] = "const"  # linear: the 4x4 start is a linear function of the first style
+    spatial: tuple[int, ...] = ()  # feature maps drawn linearly from the style, at 4, 8, ... px; () is StyleGAN2 itself
     conv_clamp: float | None = None  # bound on activations, for half precision; the published models use 256
 
     def channels_at(self, resolution: int) -> int:
@@ -108,6 +109,24 @@ class ToRGB(nn.Module):
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
+class StyleMap(nn.Module):
+    """Features with a place of their own, linear in the style, so that layout need not be made of modulation alone.
+
+    After Kim et al. 2021, "Exploiting Spatial Dimensions of Latent in GAN for Real-time Image Editing".
+    """
+
+    def __init__(self, maps: int, outputs: int, resolution: int, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.draw = EqualLinear(config.w_dim, maps * resolution**2)
+        self.mix = EqualConv(maps, outputs, 3, bias=False)
+        self.shape = (maps, resolution, resolution)
+        nn.init.zeros_(self.draw.weight)
+
+    def forward(self, w: Float[Tensor, "batch w_dim"]) -> Float[Tensor, "batch outputs h w"]:
+        x = self.draw(w).reshape(-1, *self.shape)
+        return self.mix(x.contiguous(memory_format=torch.channels_last))
+
+
 class Block(nn.Module):
     """All layers of one resolution."""
 
@@ -123,6 +142,8 @@ class Block(nn.Module):
         self.torgb = ToRGB(outputs, config) if last or config.architecture == "skip" else None
         residual = config.architecture == "resnet" and not first
         self.skip = EqualConv(inputs, outputs, 1, bias=False) if residual else None
+        maps = (dict(zip(config.resolutions(), config.spatial, strict=False))).get(resolution, 0)
+        self.spatial = StyleMap(maps, outputs, resolution, config) if maps else None
         self.register_buffer("up_kernel", fir_kernel(), persistent=False)
         self.num_conv = 1 if first else 2
 
@@ -133,6 +154,8 @@ class Block(nn.Module):
         short = None if self.skip is None else upsample2d(self.skip(x, gain), self.up_kernel)
         if self.conv0 is not None:
             x = self.conv0(x, ws[:, 0], noise[0])
+        if self.spatial is not None:
+            x = x + self.spatial(ws[:, 0]).to(x.dtype)
         x = self.conv1(x, ws[:, self.num_conv - 1], noise[-1], gain)
         if short is not None:
             x = x + short

@@ -17,11 +17,17 @@ def encode(generator: Generator, images: Float[Tensor, "batch channels height wi
 
 
 def first_guess(
-    generator: Generator, images: Float[Tensor, "batch channels height width"], start: str, space: LatentSpace, *, seed: int = 0
+    generator: Generator,
+    images: Float[Tensor, "batch channels height width"],
+    start: str,
+    space: LatentSpace,
+    *,
+    seed: int = 0,
 ) -> Latent:
     """A start in space: "encoder", "mean", or "random" from seed.
 
-    The encoder's styles are averaged over the layers for w. For z, and for a model without encoder, "encoder" is "mean".
+    The encoder's styles are averaged over the layers for w. For z, and where the model has no encoder, "encoder" is
+    "mean".
     """
     if start == "random":
         return random_guess(generator, len(images), space, seed)

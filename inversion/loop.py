@@ -1,13 +1,13 @@
 """Inversion: find the latent whose image is the target. The loop is `optimize`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import cos, inf, isfinite, pi
 from time import monotonic
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator
@@ -15,7 +15,9 @@ from inversion.errors import SettingsError
 from inversion.latent import Latent, LatentSpace
 from inversion.losses import Candidate, Objective
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}
+OPTIMIZERS = {
+    "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop
+}
 STARTS = ("encoder", "mean", "random")
 
 
@@ -31,11 +33,11 @@ class InvertConfig:
     lr: float = 0.05  # peak, after ramp-up
     lr_rampup: float = 0.05  # share of the steps, linear
     lr_rampdown: float = 0.25  # share of the steps, cosine
-    w_jitter: float = 0.0  # noise on w in units of its spread, falling to 0 over jitter_ramp of the steps
+    w_jitter: float = 0.0  # noise on w or w_plus in units of its spread, falling to 0 over jitter_ramp of the steps
     jitter_ramp: float = 0.75
     optimize_noise: bool = False
     loss: Mapping[str, float] = field(default_factory=lambda: {"pixel": 1.0})  # term -> weight
-    patience: int | None = None  # stop after so many steps without a gain of 0.1 %; None: never
+    patience: int | None = None  # stop after so many steps that together gain less than 0.1 %; None: never
     bf16: bool | None = None  # None: where the processor has units for it
     seed: int = 0
 
@@ -43,14 +45,17 @@ class InvertConfig:
         ranges = {
             "steps": self.steps >= 0, "restarts": self.restarts >= 1, "lr": 0 < self.lr < inf,
             "lr_rampup": 0 <= self.lr_rampup <= 1, "lr_rampdown": 0 <= self.lr_rampdown <= 1,
-            "w_jitter": 0 <= self.w_jitter < inf, "patience": self.patience is None or self.patience >= 1,
+            "w_jitter": 0 <= self.w_jitter < inf, "jitter_ramp": 0 < self.jitter_ramp <= 1,
+            "patience": self.patience is None or self.patience >= 1,
             "start": self.start in STARTS, "optimizer": self.optimizer in OPTIMIZERS,
         }
         for name, fits in ranges.items():
             if not fits:
                 known = {"start": STARTS, "optimizer": tuple(OPTIMIZERS)}.get(name)
-                want = f"one of {', '.join(known)}" if known else "a number in its range: counts from 0 or 1, lr above 0"
+                want = f"one of {', '.join(known)}" if known else "a number in its range: shares 0 to 1, lr above 0"
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; wanted {want}")
+        if self.w_jitter and self.space is LatentSpace.Z:
+            raise SettingsError(f"w_jitter is {self.w_jitter} in space z; set it to 0, or search in w or w_plus")
 
 
 @dataclass(frozen=True)
@@ -69,19 +74,20 @@ class Step:
 def optimize(generator: Generator, init: Latent, objective: Objective, config: InvertConfig) -> Iterator[Step]:
     """Descend the objective from init, yielding every step; stop early by leaving the loop.
 
-    Each image of a batch moves as it would alone. The latent of a step is the one that its losses were taken at:
-    step 0 is init, and config.steps updates give config.steps + 1 of them.
+    Each image of a batch moves as it would alone. The latent of a step is the one that its losses were taken at,
+    jitter included: step 0 is init, and config.steps updates give config.steps + 1 of them.
     """
     code = init.code.detach().clone().requires_grad_()
     noise = tuple(n.detach().clone().requires_grad_(config.optimize_noise) for n in init.noise)
     moved = [code, *(noise if config.optimize_noise else ())]
     optimizer = OPTIMIZERS[config.optimizer](moved, lr=config.lr)
-    jitter = Jitter(generator, init, config) if config.w_jitter else None
+    jitter = Jitter(generator, code.shape[1:], config) if config.w_jitter and config.steps else None
 
     for index in range(config.steps + 1):
         with precision(code.device, config.bf16):
-            latent = Latent(code, init.space, noise)
-            ws = latent.to_ws(generator) if jitter is None else jitter(latent.to_ws(generator), index / max(config.steps, 1))
+            shift = jitter(index / config.steps) if jitter and index else 0.0
+            latent = Latent(code + shift, init.space, noise)
+            ws = latent.to_ws(generator)
             candidate = Candidate(generator.synthesis(ws, noise).float(), ws, noise)
             losses = {name: weight * term(candidate).float() for name, (weight, term) in objective.items()}
         yield Step(index, detached(latent), {name: loss.detach() for name, loss in losses.items()})
@@ -99,38 +105,52 @@ def optimize(generator: Generator, init: Latent, objective: Objective, config: I
 def descend(
     generator: Generator, init: Latent, objective: Objective, config: InvertConfig, *, budget: float | None = None
 ) -> Iterator[Step]:
-    """`optimize`, cut by patience and by budget (seconds), yielding the best step so far of every image."""
-    best, since, start = None, 0, monotonic()
+    """`optimize`, cut by patience and by budget (seconds), yielding the best step so far of every image.
+
+    An image whose patience has run out keeps what it has, so that it ends as it would alone; the batch goes on until
+    all have.
+    """
+    start = monotonic()
+    best, mark, since, live = None, None, 0, None
     for step in optimize(generator, init, objective, config):
-        bar = inf if best is None else float((0.999 * best.total).sum())
-        best = step if best is None else better(best, step)
-        since = 0 if float(best.total.sum()) < bar else since + 1
+        best = step if best is None else better(best, step, live)
+        mark = torch.full_like(best.total, inf) if mark is None else mark
+        gained = best.total < 0.999 * mark
+        mark, since = torch.where(gained, best.total, mark), torch.where(gained, 0, since + 1)
+        live = since < (config.patience or inf)
         yield replace(best, index=step.index)
-        if (config.patience and since >= config.patience) or (budget is not None and monotonic() - start >= budget):
+        if not live.any() or (budget is not None and monotonic() - start >= budget):
             return
 
 
-def better(a: Step, b: Step) -> Step:
-    """Of each image the step with the smaller total; a number that is not finite never wins."""
-    wins = b.total < a.total.nan_to_num(nan=inf)
+def better(a: Step, b: Step, live: Bool[Tensor, " batch"] | None = None) -> Step:
+    """Of each image the step with the smaller total; a number that is not finite never wins, nor b where not live."""
+    wins = b.total.isfinite() & ~(b.total >= a.total)  # against NaN any number wins
+    wins = wins if live is None else wins & live
+
     def pick(x: Tensor, y: Tensor) -> Tensor:
         return torch.where(wins.reshape(-1, *[1] * (x.dim() - 1)), y, x)
+
     noise = tuple(pick(x, y) for x, y in zip(a.latent.noise, b.latent.noise, strict=True))
     latent = Latent(pick(a.latent.code, b.latent.code), b.latent.space, noise)
     return Step(b.index, latent, {name: pick(a.losses[name], b.losses[name]) for name in a.losses})
 
 
 class Jitter:
-    """Gaussian noise on w that shrinks as the search goes on (Karras et al. 2020, appendix D); a seed an image."""
+    """Gaussian noise on the code, the same for every image, that shrinks as the search goes on.
 
-    def __init__(self, generator: Generator, init: Latent, config: InvertConfig) -> None:
-        self.config, self.spread = config, w_spread(generator, seed=config.seed)
-        self.rngs = [torch.Generator().manual_seed(config.seed) for _ in range(len(init))]  # as each would draw alone
+    Karras et al. 2020, appendix D.
+    """
 
-    def __call__(self, ws: Float[Tensor, "batch num_ws w_dim"], t: float) -> Float[Tensor, "batch num_ws w_dim"]:
+    def __init__(self, generator: Generator, shape: Sequence[int], config: InvertConfig) -> None:
+        self.config, self.shape, self.device = config, tuple(shape), generator.w_avg.device
+        self.spread = w_spread(generator, seed=config.seed)
+        self.rng = torch.Generator().manual_seed(config.seed)
+
+    def __call__(self, t: float) -> Float[Tensor, "*code"]:
+        """What to add to each code at t in [0, 1], the share of the steps that is done."""
         strength = self.spread * self.config.w_jitter * max(0.0, 1 - t / self.config.jitter_ramp) ** 2
-        noise = torch.stack([torch.randn(ws.shape[1:], generator=rng) for rng in self.rngs])
-        return ws + strength * noise.to(ws.device)
+        return strength * torch.randn(self.shape, generator=self.rng).to(self.device)
 
 
 @torch.no_grad()
@@ -138,7 +158,8 @@ def w_spread(generator: Generator, *, samples: int = 10_000, seed: int = 0) -> f
     """Root mean squared distance of mapped samples from their mean (Karras et al. 2020, appendix D)."""
     rng = torch.Generator().manual_seed(seed)
     z = torch.randn(samples, generator.z_dim, generator=rng).to(generator.w_avg.device)
-    c = torch.eye(generator.c_dim, device=z.device)[torch.arange(samples) % generator.c_dim] if generator.c_dim else None
+    labels = torch.arange(samples, device=z.device) % max(generator.c_dim, 1)
+    c = torch.eye(generator.c_dim, device=z.device)[labels] if generator.c_dim else None
     w = generator.mapping(z, c)[:, 0]
     return float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt())
 
@@ -160,7 +181,8 @@ def whiten_(noise: tuple[Tensor, ...]) -> None:
 
 def precision(device: torch.device, bf16: bool | None) -> torch.autocast | nullcontext:
     """bf16 autocast where it is asked for, or by default where the processor has units for it."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if (has_bf16(device) if bf16 is None else bf16) else nullcontext()
+    wanted = has_bf16(device) if bf16 is None else bf16
+    return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -1,5 +1,6 @@
 """A photograph from file to latent: align, guess, descend, measure. What `latent invert` and most programs call."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,12 +15,12 @@ from generators.base import Generator
 from inversion.align import Alignment
 from inversion.align import align as align_face
 from inversion.encoder import first_guess
-from inversion.errors import SettingsError
+from inversion.errors import ImageError, SettingsError
 from inversion.image import fit_square, read_image, resize, sha256_of, to_pil, to_tensor
-from inversion.loop import InvertConfig, Step, better, check_budget, descend
 from inversion.latent import Latent, synthesize
+from inversion.loop import InvertConfig, Step, better, check_budget, descend
 from inversion.losses import TermContext, objective
-from inversion.metrics import identity_distance, psnr
+from inversion.metrics import identity_distance, psnr, ssim
 from inversion.recipes import recipe as recipe_named
 
 Photo = str | Path | Image.Image | Float[Tensor, "1 channels height width"]
@@ -43,7 +44,7 @@ class Inversion:
     target: Target
     image: Float[Tensor, "1 channels height width"]  # the latent rendered
     losses: dict[str, float]  # weighted terms of the objective
-    metrics: dict[str, float | None]  # psnr_db; identity (dlib distance), None without a face
+    metrics: dict[str, float | None]  # psnr_db, ssim; identity (dlib distance), None without a face
     steps: int
     seconds: float
     history: dict[str, object]  # all that a latent file tells about its making
@@ -52,10 +53,11 @@ class Inversion:
 def load_target(photo: Photo, generator: Generator, *, align: bool = True, face: int | None = None) -> Target:
     """Bring a photograph to the generator's size: aligned like its training faces, or cropped to the centre square.
 
-    face counts from the left, from 1; None takes the largest. A tensor is taken as it is, RGB in [-1, 1].
+    face counts from the left, from 1; None takes the largest. A tensor is taken as it is, in [-1, 1]; ImageError if
+    it has another size than the generator's images, or values far outside.
     """
     if isinstance(photo, Tensor):
-        return Target(photo.to(generator.w_avg.device))
+        return Target(checked(photo, generator).to(generator.w_avg.device))
     picture, size = read_image(photo), generator.img_resolution
     if align:
         crop, alignment = align_face(picture, size, face)
@@ -69,6 +71,16 @@ def load_target(photo: Photo, generator: Generator, *, align: bool = True, face:
     return Target(image.to(generator.w_avg.device), path, digest, alignment)
 
 
+def checked(image: Tensor, generator: Generator) -> Float[Tensor, "1 channels height width"]:
+    """The tensor, if it can be a target; synthesis may overshoot [-1, 1] a little."""
+    size = (1, generator.img_channels, generator.img_resolution, generator.img_resolution)
+    if tuple(image.shape) != size:
+        raise ImageError(f"a tensor of {tuple(image.shape)} came, {generator.name} takes {size}; resize it first")
+    if not (image.isfinite() & (image.abs() < 2)).all():
+        raise ImageError("the tensor holds values outside of [-1, 1]; scale it, as in pixels / 127.5 - 1")
+    return image.float()
+
+
 def search(
     generator: Generator,
     images: Float[Tensor, "batch channels height width"],
@@ -79,26 +91,35 @@ def search(
 ) -> Iterator[Step]:
     """Invert a batch: yields the best step so far of every image, from the first guess on. Leave the loop to stop.
 
-    init replaces config.start; budget is in seconds. Features and first guesses are made before the first step.
+    init replaces config.start. budget is in seconds, of which the first guess and the features, made before the first
+    step, take their part; the first guess is always yielded.
     """
     check_budget(budget)
+    began = monotonic()
     if init is None:
-        init = best_start(generator, images, config)
+        init = best_start(generator, images, config, budget=budget)
     elif init.space is not config.space:
         raise SettingsError(f"the start is in {init.space}, the search in {config.space}; convert it or set space")
+    elif len(init) != len(images):
+        raise SettingsError(f"{len(init)} starts came for {len(images)} images; give one each")
     terms = objective(config.loss, context_of(generator, images, init, config))
-    yield from descend(generator, init, terms, config, budget=budget)
+    left = None if budget is None else max(0.0, budget - (monotonic() - began))
+    yield from descend(generator, init, terms, config, budget=left)
 
 
-def best_start(generator: Generator, images: Tensor, config: InvertConfig) -> Latent:
-    """The first guess; of several random ones, the best of each image after a tenth of the steps."""
+def best_start(generator: Generator, images: Tensor, config: InvertConfig, *, budget: float | None = None) -> Latent:
+    """The first guess; of several random ones, the best of each image after a tenth of the steps.
+
+    Those have half of the budget (seconds) between them.
+    """
     if config.start != "random" or config.restarts == 1:
         return first_guess(generator, images, config.start, config.space, seed=config.seed)
-    best = None
+    best, short = None, replace(config, steps=config.steps // 10, patience=None)
+    share = None if budget is None else budget / (2 * config.restarts)
     for k in range(config.restarts):
         start = first_guess(generator, images, "random", config.space, seed=config.seed + k)
         terms = objective(config.loss, context_of(generator, images, start, config))
-        *_, last = descend(generator, start, terms, replace(config, steps=config.steps // 10, patience=None))
+        *_, last = descend(generator, start, terms, short, budget=share)
         best = last if best is None else better(best, last)
     assert best is not None
     return best.latent
@@ -124,16 +145,15 @@ def invert(
 ) -> Inversion:
     """Find the latent of one photograph: a path, a PIL image, or a tensor (1, 3, h, w) in [-1, 1] of the right size.
 
-    config replaces the recipe's settings; loss replaces its terms, name -> weight; budget is in seconds. Raises
-    InversionError's kinds: no face, an unreadable file, an unknown recipe.
+    config replaces the recipe's settings, and its seed; loss replaces its terms, name -> weight; budget is in seconds.
+    Raises InversionError's kinds: no face, an unreadable file, an unknown recipe.
     """
+    recipe = recipe if config is None else "custom"
     config = config or replace(recipe_named(recipe, generator), seed=seed)
     config = config if loss is None else replace(config, loss=loss)
     target = load_target(photo, generator, align=align, face=face)
-    began, step = monotonic(), None
-    for step in search(generator, target.image, config, init=init, budget=budget):
-        pass
-    assert step is not None
+    began = monotonic()
+    step = deque(search(generator, target.image, config, init=init, budget=budget), maxlen=1).pop()
     return measure(generator, [target], step, config, recipe=recipe, seconds=monotonic() - began)[0]
 
 
@@ -141,21 +161,27 @@ def measure(
     generator: Generator, targets: Sequence[Target], step: Step, config: InvertConfig, *, recipe: str, seconds: float
 ) -> list[Inversion]:
     """What a search found, one result per target, rendered and measured; seconds is for the whole batch."""
-    results = []
-    for i, (target, latent) in enumerate(zip(targets, step.latent.split(), strict=True)):
-        image = synthesize(generator, latent)
-        losses = {name: float(loss[i]) for name, loss in step.losses.items()}
-        metrics = {
-            "psnr_db": float(psnr(image, target.image)[0]),
-            "identity": identity_distance(to_pil(image), to_pil(target.image)),
-        }
-        history = {
-            "recipe": recipe, "settings": asdict(config), "steps": step.index, "seconds": seconds / len(targets),
-            "losses": losses, "metrics": metrics, "photograph": target.source, "photograph_sha256": target.sha256,
-            "alignment": None if target.alignment is None else target.alignment.to_json(),
-        }
-        results.append(Inversion(latent, target, image, losses, metrics, step.index, seconds / len(targets), history))
-    return results
+    share = seconds / len(targets)
+    return [measure_one(generator, t, step, i, config, recipe=recipe, seconds=share) for i, t in enumerate(targets)]
+
+
+def measure_one(
+    generator: Generator, target: Target, step: Step, index: int, config: InvertConfig, *, recipe: str, seconds: float
+) -> Inversion:
+    """What a search found for image `index` of its batch, rendered and measured; seconds is this image's part."""
+    latent = step.latent.split()[index]
+    image = synthesize(generator, latent)
+    losses = {name: float(loss[index]) for name, loss in step.losses.items()}
+    metrics = {
+        "psnr_db": float(psnr(image, target.image)[0]), "ssim": float(ssim(image, target.image)[0]),
+        "identity": identity_distance(to_pil(image), to_pil(target.image)),
+    }
+    history = {
+        "recipe": recipe, "settings": asdict(config), "steps": step.index, "seconds": seconds, "losses": losses,
+        "metrics": metrics, "photograph": target.source, "photograph_sha256": target.sha256,
+        "alignment": None if target.alignment is None else target.alignment.to_json(),
+    }
+    return Inversion(latent, target, image, losses, metrics, step.index, seconds, history)
 
 
 def stacked(targets: Sequence[Target]) -> Float[Tensor, "batch channels height width"]:

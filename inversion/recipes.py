@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from generators.base import Generator
 from inversion.errors import SettingsError
-from inversion.loop import InvertConfig
 from inversion.latent import LatentSpace
+from inversion.loop import InvertConfig
 
 RECIPES = {
     # Karras et al. 2020 (StyleGAN2), appendix D: one w for all layers, noise optimised, LPIPS.

@@ -25,7 +25,7 @@ def diff_augment(
     shifted = [shift(image, dx, dy) for image, (dx, dy) in zip(x, moves, strict=True)]
     hole = round(height / 4 * strength)
     rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
-    top, left = u[:, 3, 0] * (height - hole), u[:, 4, 0] * (width - hole)
+    top, left = u[:, 3, 0, 0] * (height - hole), u[:, 4, 0, 0] * (width - hole)
     inside_rows = ((rows >= top) & (rows < top + hole))[:, None, :, None]
     inside_columns = ((columns >= left) & (columns < left + hole))[:, None, None, :]
     return torch.stack(shifted) * ~(inside_rows & inside_columns)

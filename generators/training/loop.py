@@ -41,10 +41,11 @@ class TrainConfig:
     w_dim: int = 512
     mapping_layers: int = 4
     start: str = "const"  # of the generator: const or linear
+    spatial: tuple[int, ...] = ()  # style maps of the generator at 4, 8, ... px
     batch: int = 8
     images: int = 200_000  # photographs to see in all
     warmup: int = 25_000  # of them by reconstruction alone
-    lr: float = 0.004  # of generator and encoder
+    lr: float = 0.002  # of generator and encoder
     d_lr: float = 0.002  # of the discriminators
     rampdown: float = 0.3  # share of the run over which lr falls to a tenth
     adversarial: float = 0.6  # length of the adversarial gradient on the image, relative to reconstruction's
@@ -85,7 +86,7 @@ class Trainer:
         held = {id(p) for p in d}
         g = [p for p in self.model.parameters() if id(p) not in held]
         self.optimizers = {
-            "generator": torch.optim.Adam(g, lr=config.lr, betas=(0.5, 0.99)),
+            "generator": torch.optim.Adam(g, lr=config.lr, betas=(0.8, 0.99)),
             "discriminator": torch.optim.Adam(d, lr=config.d_lr, betas=(0.0, 0.99)),
             "critic": torch.optim.Adam(self.critic.parameters(), lr=config.d_lr, betas=(0.0, 0.99)),
         }
@@ -263,7 +264,7 @@ def build_model(config: TrainConfig) -> Generator:
     generator = StyleGAN2(
         StyleGAN2Config(
             img_resolution=config.resolution, z_dim=config.w_dim, w_dim=config.w_dim,
-            mapping_layers=config.mapping_layers, channels=config.channels, start=config.start,  # type: ignore[arg-type]
+            mapping_layers=config.mapping_layers, channels=config.channels, start=config.start, spatial=config.spatial,  # type: ignore[arg-type]
         )
     )
     for name, parameter in generator.named_parameters():  # nearly alike for every w at first, and of low contrast

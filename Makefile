@@ -1,0 +1,49 @@
+# make test   the tests
+# make lint   style and types
+# make demo   a photograph through every step, into demo/
+#
+# Needs Python 3.11 or newer and nothing else; everything goes into .venv. PYTHON=python3.12 takes another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEED ?= 7
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DELETE_ON_ERROR:
+.PHONY: test lint demo clean
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The second parent is drawn, not photographed: as a sample fills its frame, it needs no search for a face.
+demo: $(VENV)/installed
+	mkdir -p demo
+	$(BIN)/python -c "import skimage.data as d; from PIL import Image; Image.fromarray(d.astronaut()).save('demo/astronaut.png')"
+	$(BIN)/latent invert demo/astronaut.png -o demo/me/
+	$(BIN)/latent sample -o demo/parent.png -n 1 --seed $(SEED)
+	$(BIN)/latent invert demo/parent.png --no-align -o demo/parent/
+	$(BIN)/latent blend demo/me/astronaut.latent.safetensors demo/parent/parent.latent.safetensors \
+		-o demo/child.png --children 4 --seed 1
+	$(BIN)/latent interpolate demo/me/astronaut.latent.safetensors demo/parent/parent.latent.safetensors \
+		-o demo/morph.mp4 --frames 60
+	@echo
+	@echo "demo/astronaut.png       the photograph"
+	@echo "demo/me/astronaut.png    what the generator makes of it"
+	@echo "demo/parent.png          the other parent"
+	@echo "demo/child.png           four children of the two"
+	@echo "demo/morph.mp4           the way from one to the other"
+
+clean:
+	rm -rf $(VENV) demo
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "$(PYTHON) is Python %d.%d; 3.11 or newer is needed: make PYTHON=python3.12" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@

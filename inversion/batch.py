@@ -1,0 +1,146 @@
+"""Photographs -> a folder of results, batch by batch; what is done is on disk."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from time import monotonic
+
+from generators.base import Generator
+from inversion.bundle import save
+from inversion.errors import ImageError, InversionError, SettingsError
+from inversion.evaluate import Progress, measured, peak_memory_mb
+from inversion.image import WRITES, write_bytes, write_image
+from inversion.latent import Latent, stack
+from inversion.loop import InvertConfig, Step, check_budget
+from inversion.losses import check_weights
+from inversion.output import check_folder
+from inversion.photograph import Inversion, Target, load_target, search, stacked
+from inversion.report import as_json
+
+Record = dict[str, object]
+
+
+def invert_files(
+    generator: Generator,
+    photos: Sequence[str],
+    out: Path,
+    config: InvertConfig,
+    *,
+    recipe: str,
+    batch: int = 8,
+    init: Latent | None = None,
+    budget: float | None = None,
+    align: bool = True,
+    face: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Record]:
+    """Invert photographs, a record each in their order; a bad one does not stop the others.
+
+    Writes STEM.latent.safetensors, STEM.png (reconstruction) and STEM.target.png into out, and report.json, all
+    records so far, after every batch. init: one latent that all start from; budget: seconds a photograph. A record
+    holds file and either error, or latent (its path), seconds, steps, psnr_db, ssim, identity (None without a face),
+    losses and peak_memory_mb, the process's so far. Ctrl-C ends a search at its best step, which is kept and yielded
+    before KeyboardInterrupt goes on. Raises what concerns all of them: settings, or a folder that cannot be written.
+    """
+    if batch < 1:
+        raise SettingsError(f"batch is {batch}; give a count of photographs from 1 on")
+    check_budget(budget)
+    check_weights(config.loss)
+    check_folder(out)
+    work, records = list(zip(photos, stems(photos, out), strict=True)), []
+    for first in range(0, len(work), batch):
+        part = [(photo, out / stem, load(photo, generator, align, face)) for photo, stem in work[first : first + batch]]
+        targets = [target for _, _, target in part if isinstance(target, Target)]
+        began = monotonic()
+        steps = search_all(generator, targets, config, init, budget)
+        step, stopped = last_of(steps, progress, first, len(work))
+        share, index = (monotonic() - began) / max(1, len(targets)), iter(range(len(targets)))
+        for photo, stem, found in part:
+            if isinstance(found, Target):
+                assert step is not None  # a search yields its first guess at least
+                found = measured(generator, found, step, next(index), config, recipe=recipe, seconds=share)
+            records.append(keep(photo, found, stem, generator))
+        write_bytes((as_json(records, indent=1) + "\n").encode(), out / "report.json")
+        yield from records[first:]
+        if stopped:
+            raise KeyboardInterrupt
+
+
+def load(photo: str, generator: Generator, align: bool, face: int | None) -> Target | InversionError:
+    """The photograph as a target, or what was wrong with it."""
+    try:
+        return load_target(photo, generator, align=align, face=face)
+    except ImageError as error:
+        return error
+
+
+def search_all(
+    generator: Generator, targets: Sequence[Target], config: InvertConfig, init: Latent | None, budget: float | None
+) -> Iterator[Step]:
+    """`search` for a batch, each from init; nothing where there is no target. budget: seconds a photograph."""
+    if targets:
+        start = None if init is None else stack([init] * len(targets))
+        limit = None if budget is None else budget * len(targets)
+        yield from search(generator, stacked(targets), config, init=start, budget=limit)
+
+
+def last_of(
+    steps: Iterable[Step], progress: Progress | None, done: int, total: int
+) -> tuple[Step | None, bool]:
+    """The last step of a search, and whether Ctrl-C ended it; before the first step Ctrl-C passes."""
+    step = None
+    try:
+        for step in steps:
+            if progress is not None:
+                progress(done, total, step)
+    except KeyboardInterrupt:
+        if step is None:
+            raise
+        return step, True
+    return step, False
+
+
+def keep(photo: str, found: Inversion | InversionError, stem: Path, generator: Generator) -> Record:
+    """Write what was found to STEM.*, and tell it as a record."""
+    if isinstance(found, InversionError):
+        return {"file": photo, "error": str(found)}
+    path = stem.with_name(f"{stem.name}.latent.safetensors")
+    save(found.latent, path, generator, found.history)
+    write_image(found.image, stem.with_name(f"{stem.name}.png"))
+    write_image(found.target.image, stem.with_name(f"{stem.name}.target.png"))
+    return {
+        "file": photo, "latent": str(path), "seconds": found.seconds, "steps": found.steps, **found.metrics,
+        "losses": found.losses, "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def stems(photos: Sequence[str], out: Path) -> list[str]:
+    """A stem in out for each photograph: its own, numbered where two share it or a photograph would be replaced."""
+    names, taken = [], {os.path.realpath(photo).lower() for photo in photos}  # some disks ignore case
+    for photo in photos:
+        stem = "stdin" if photo == "-" else Path(photo).stem
+        numbered = (stem if n == 1 else f"{stem}-{n}" for n in count(1))
+        free = (name for name in numbered if taken.isdisjoint(_files(name, out)))
+        names.append(next(free))
+        taken |= _files(names[-1], out)
+    return names
+
+
+def _files(stem: str, out: Path) -> set[str]:
+    return {os.path.realpath(out / f"{stem}{end}").lower() for end in (".png", ".target.png", ".latent.safetensors")}
+
+
+def pictures_in(sources: Sequence[str]) -> list[str]:
+    """Photographs as they are named, and for a folder all pictures in it, by name; ImageError where it has none."""
+    found = []
+    for source in sources:
+        if source == "-" or not Path(source).is_dir():
+            found.append(source)
+            continue
+        files = sorted(path for path in Path(source).iterdir() if path.suffix.lower().lstrip(".") in WRITES)
+        inside = [str(path) for path in files if path.is_file() and not path.name.startswith(".")]
+        if not inside:
+            raise ImageError(f"{source} holds no picture; name a folder of .{', .'.join(WRITES)} files")
+        found += inside
+    return found

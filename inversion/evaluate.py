@@ -1,0 +1,182 @@
+"""Reconstruction measured over a folder or a zip of portraits, by the conventions of `metrics`."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+from PIL import Image
+
+from generators.base import Generator
+from inversion.align import describe
+from inversion.errors import ImageError, InversionError, SettingsError
+from inversion.image import WRITES, read_image, to_pil
+from inversion.loop import InvertConfig, Step
+from inversion.metrics import SAME_PERSON, summary
+from inversion.photograph import Inversion, Target, load_target, measure_one, search, stacked
+
+MEASURES = ("seconds", "psnr_db", "ssim", "identity")
+Progress = Callable[[int, int, Step], object]  # photographs done, photographs in all, the present batch's step
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file, in a folder or in a zip, that is read when it is wanted."""
+
+    name: str  # relative to the folder or zip
+    source: Path
+
+    def read(self) -> Image.Image:
+        """The picture; ImageError if it cannot be read."""
+        if self.source.is_dir():
+            return read_image(self.source / self.name)
+        try:
+            with ZipFile(self.source) as archive:
+                data = BytesIO(archive.read(self.name))
+        except (OSError, BadZipFile, RuntimeError, NotImplementedError, KeyError) as error:  # as zipfile does
+            raise ImageError(f"{self.name} cannot be read from {self.source} ({error}); make the zip again") from error
+        data.name = self.name  # type: ignore[attr-defined] - for messages
+        return read_image(data)
+
+
+def pictures(source: Path) -> list[Picture]:
+    """The picture files in a folder and its folders, or in a zip, by name; ImageError if there is none."""
+    suffixes = {f".{kind}" for kind in WRITES}
+    try:
+        if source.is_dir():
+            names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
+        else:
+            with ZipFile(source) as archive:
+                names = archive.namelist()
+    except FileNotFoundError:
+        raise ImageError(f"{source} does not exist; give a folder or a zip of pictures") from None
+    except (OSError, BadZipFile) as error:
+        raise ImageError(f"{source} is no folder and no zip ({error}); give one of pictures") from error
+    hidden = ("__MACOSX", ".")  # what macOS leaves beside the pictures, and half-written files
+    seen = [name for name in names if not any(part.startswith(hidden) for part in Path(name).parts)]
+    wanted = [name for name in seen if Path(name).suffix.lower() in suffixes]
+    if not wanted:
+        raise ImageError(f"{source} holds no picture; it needs files that end in {', '.join(sorted(suffixes))}")
+    return [Picture(name, source) for name in sorted(wanted)]
+
+
+def evaluate(
+    generator: Generator,
+    source: Path,
+    config: InvertConfig,
+    *,
+    recipe: str,
+    batch: int = 8,
+    align: bool = False,
+    limit: int | None = None,
+    budget: float | None = None,
+    progress: Progress | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Invert all pictures of a folder or a zip, a record each, in order of name; a bad file does not stop the others.
+
+    The pictures are taken as aligned portraits and only resized; align=True is for photographs. limit: only so many.
+    budget: seconds a picture. recipe is the name that goes with config. A record holds file and either error, or
+    seconds (its part of its batch's search), steps, psnr_db, ssim, identity (None where picture or reconstruction has
+    no face), target_face (whether the picture has one), losses and peak_memory_mb, the process's so far. Raises
+    ImageError if source holds no pictures, SettingsError for settings that fit no picture.
+    """
+    options = {"batch": batch, "align": align, "limit": limit, "budget": budget, "progress": progress}
+    for name, result in invert_all(generator, source, config, recipe=recipe, **options):  # type: ignore[arg-type]
+        yield {"file": name, "error": str(result)} if isinstance(result, InversionError) else record(name, result)
+
+
+def invert_all(
+    generator: Generator,
+    source: Path,
+    config: InvertConfig,
+    *,
+    recipe: str,
+    batch: int = 8,
+    align: bool = False,
+    limit: int | None = None,
+    budget: float | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[str, Inversion | InversionError]]:
+    """What `evaluate` measures: each picture's name, and its inversion or what was wrong with it."""
+    for name, value in (("batch", batch), ("limit", limit)):
+        if value is not None and value < 1:
+            raise SettingsError(f"{name} is {value}; give a count of pictures from 1 on")
+    files = pictures(source)[:limit]
+    for start in range(0, len(files), batch):
+        loaded = [(file.name, load(file, generator, align)) for file in files[start : start + batch]]
+        targets = [target for _, target in loaded if isinstance(target, Target)]
+        step, seconds = None, 0.0
+        if targets:
+            began, limit_s = monotonic(), None if budget is None else budget * len(targets)
+            for step in search(generator, stacked(targets), config, budget=limit_s):
+                if progress is not None:
+                    progress(start, len(files), step)
+            seconds = (monotonic() - began) / len(targets)
+        found = iter(range(len(targets)))
+        for name, target in loaded:
+            if isinstance(target, Target):
+                assert step is not None  # a search yields its first guess at least
+                yield name, measured(generator, target, step, next(found), config, recipe=recipe, seconds=seconds)
+            else:
+                yield name, target
+
+
+def load(picture: Picture, generator: Generator, align: bool) -> Target | InversionError:
+    """The picture as a target, or what was wrong with it."""
+    try:
+        return load_target(picture.read(), generator, align=align)
+    except ImageError as error:
+        return error
+
+
+def measured(
+    generator: Generator, target: Target, step: Step, index: int, config: InvertConfig, *, recipe: str, seconds: float
+) -> Inversion | InversionError:
+    """The inversion, or what was wrong with it: one that diverged renders to NaN."""
+    try:
+        return measure_one(generator, target, step, index, config, recipe=recipe, seconds=seconds)
+    except ImageError as error:
+        return error
+
+
+def record(name: str, result: Inversion) -> dict[str, Any]:
+    """A picture's line of the table."""
+    seen = result.metrics["identity"] is not None or describe(to_pil(result.target.image)) is not None
+    return {
+        "file": name, "seconds": result.seconds, "steps": result.steps, **result.metrics, "target_face": seen,
+        "losses": result.losses, "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def summarize(records: Iterable[dict]) -> dict[str, Any]:
+    """median, p10 and p90 of seconds, psnr_db, ssim and identity; the share that stays the same person; counts.
+
+    same_person is the share of pictures with a face whose reconstruction's identity is under 0.6; a reconstruction
+    without a face counts as another person; None without any face. faces is how many pictures that was, n counts all
+    pictures, failed those with an error.
+    """
+    records = list(records)
+    good = [r for r in records if "error" not in r]
+    faces = [r["identity"] for r in good if r["target_face"]]
+    same = sum(distance is not None and distance < SAME_PERSON for distance in faces)
+    spread = {measure: summary(r[measure] for r in good) for measure in MEASURES}
+    return {
+        **{statistic: {m: spread[m][statistic] for m in MEASURES} for statistic in ("median", "p10", "p90")},
+        "same_person": same / len(faces) if faces else None, "faces": len(faces),
+        "peak_memory_mb": max((r["peak_memory_mb"] or 0.0 for r in good), default=None),
+        "n": len(records), "failed": len(records) - len(good),
+    }
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held so far, in MB (10^6 bytes); None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

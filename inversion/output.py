@@ -1,0 +1,120 @@
+"""Where pictures go: one file, numbered files in a folder, a labelled sheet, or standard output."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from generators.base import Generator
+from inversion.bundle import save
+from inversion.errors import ImageError, SettingsError
+from inversion.image import WRITES, sheet, to_pil, write_image
+from inversion.latent import Latent, stack, synthesize
+
+
+@dataclass(frozen=True)
+class Made:
+    """The latent of a picture, its label on a sheet, and what else to tell about it (JSON values)."""
+
+    label: str
+    latent: Latent
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the pictures of one command go."""
+
+    out: str  # a file, a folder (it exists or ends in a slash), or - for standard output
+    count: int = 1  # of pictures
+    sheet: bool | None = None  # None: where several go into one file
+    save_latents: bool = False  # beside the pictures
+
+    def check(self) -> None:
+        """Refuse, before the work starts, what could not be written at its end; missing folders are made."""
+        if self.out == "-" and self.save_latents:
+            raise SettingsError("standard output takes a picture alone; give a file, or leave the latents out")
+        if self.count > 1 and not self.folder and not self.has_sheet:
+            raise SettingsError(f"{self.count} pictures do not fit into {self.out}; allow a sheet, or name a folder/")
+        check_place(self.out)
+
+    @property
+    def folder(self) -> bool:
+        return is_folder(self.out)
+
+    @property
+    def has_sheet(self) -> bool:
+        return self.count > 1 and not self.folder if self.sheet is None else self.sheet
+
+    def files(self, kind: str) -> list[str]:
+        """The file of each picture: KIND-0001.png and so on in a folder."""
+        numbered = [str(Path(self.out, f"{kind}-{i:04}.png")) for i in range(1, self.count + 1)]
+        return numbered if self.folder else [self.out] * self.count
+
+
+def deliver(
+    generator: Generator, made: Sequence[Made], to: Destination, kind: str, *, parents: Sequence[Made] = ()
+) -> list[dict[str, Any]]:
+    """Render latents and write the pictures; gives a record for each, with its file and, where saved, its latent.
+
+    parents stand first on a sheet, and get no file of their own. kind names files, and the command in saved latents.
+    """
+    everyone = [*parents, *made]
+    pictures = list(render_all(generator, (one.latent for one in everyone)))
+    files = to.files(kind)
+    if to.folder or not to.has_sheet:
+        for picture, file in zip(pictures[len(parents) :], files, strict=True):
+            write_image(picture, file)
+    if to.has_sheet:
+        page = sheet(pictures, [one.label for one in everyone])
+        write_image(page, Path(to.out, "sheet.png") if to.folder else to.out)
+    records = []
+    for i, (one, file) in enumerate(zip(made, files, strict=True), 1):
+        records.append({"file": file, **one.about})
+        if to.save_latents:
+            number = "" if to.folder or to.count == 1 else f"-{i}"
+            path = Path(file).with_name(f"{Path(file).stem}{number}.latent.safetensors")
+            save(one.latent, path, generator, {"command": kind, **one.about})
+            records[-1]["latent"] = str(path)
+    return records
+
+
+def render_all(generator: Generator, latents: Iterable[Latent], *, chunk: int = 1) -> Iterator[Image.Image]:
+    """A picture for each image of the latents, as they are asked for.
+
+    One by one they equal those of single calls bit for bit; chunk latents at a time is faster, and equal to rounding.
+    """
+    queue = iter(latents)
+    while part := list(islice(queue, chunk)):
+        for latent in [stack(part)] if chunk > 1 else stack(part).split():
+            for image in synthesize(generator, latent):
+                yield to_pil(image)
+
+
+def is_folder(out: str) -> bool:
+    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+
+
+def check_place(out: str, kinds: Iterable[str] = tuple(WRITES)) -> None:
+    """ImageError unless a picture of one of these kinds could be written to out, or PNG into it, if it is a folder."""
+    if out == "-":
+        return
+    suffix = Path(out).suffix.lower().lstrip(".")
+    if not is_folder(out) and suffix not in kinds:
+        raise ImageError(f"{out} has the suffix {suffix!r}; name it with one of .{', .'.join(kinds)}")
+    check_folder(Path(out) if is_folder(out) else Path(out).parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder where it is missing; ImageError unless a file can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ImageError(f"{folder} cannot be written to ({error.strerror or error}); choose another folder") from error

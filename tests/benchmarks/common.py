@@ -1,0 +1,79 @@
+"""What the benchmarks share: options, the people they measure on, and a table. Nothing heavy is imported at the top."""
+
+import json
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from generators.base import Generator
+    from inversion.photograph import Inversion
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTRAITS = ROOT.parent / "shared" / "portraits"
+
+generator_option = click.option("--generator", default="portraits", show_default=True, help="Name or model file.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+seed_option = click.option("--seed", default=0, show_default=True, help="Of what is drawn.")
+path_type = click.Path(path_type=Path)
+
+
+def source_option(default: Path, what: str) -> Callable:
+    return click.option("--source", type=path_type, default=default, show_default="../shared/portraits", help=what)
+
+
+def inverted(generator: "Generator", source: Path, recipe: str, limit: int | None = None) -> dict[str, "Inversion"]:
+    """The inversions of a folder or zip of aligned portraits, by name; what cannot be inverted is told and left out."""
+    from inversion.evaluate import invert_all
+    from inversion.photograph import Inversion
+    from inversion.recipes import recipe as recipe_named
+
+    found = {}
+    config = recipe_named(recipe, generator)
+    for name, result in invert_all(generator, source, config, recipe=recipe, limit=limit):
+        if isinstance(result, Inversion):
+            found[name] = result
+        else:
+            click.echo(f"left out: {result}", err=True)
+    return found
+
+
+def draw_pairs(names: list[str], count: int, seed: int) -> list[tuple[str, str]]:
+    """So many different pairs of different names, or all that there are."""
+    import numpy as np
+
+    pairs = list(combinations(sorted(names), 2))
+    chosen = np.random.default_rng(seed).permutation(len(pairs))[:count]
+    return [pairs[i] for i in chosen]
+
+
+def distance(a: "np.ndarray | None", b: "np.ndarray | None") -> float | None:
+    """Between two descriptors; None where a face is missing."""
+    return None if a is None or b is None else float(((a - b) ** 2).sum() ** 0.5)
+
+
+def mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def median(values: list[float]) -> float | None:
+    from inversion.metrics import quantile
+
+    return quantile(sorted(values), 0.5)
+
+
+def report(title: str, figures: dict[str, object], as_json: bool) -> None:
+    """Print the figures: a line each under the title, or one JSON object; None is a figure that could not be taken."""
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    width = max(map(len, figures))
+    click.echo(title)
+    for name, value in figures.items():
+        text = "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+        click.echo(f"  {name.replace('_', ' '):<{width}}  {text}")

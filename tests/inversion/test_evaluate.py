@@ -1,0 +1,200 @@
+import json
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inversion import evaluate as module
+from inversion.errors import ImageError, SettingsError
+from inversion.evaluate import evaluate, invert_all, peak_memory_mb, pictures, record, summarize
+from inversion.image import to_tensor
+from inversion.latent import mean_latent, sample_latent, synthesize
+from inversion.loop import InvertConfig
+from inversion.metrics import psnr
+from inversion.photograph import Inversion, Target, invert
+
+CONFIG = InvertConfig(steps=2, bf16=False)
+
+
+def png(seed):
+    buffer, pixels = BytesIO(), np.random.default_rng(seed).integers(0, 256, (20, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three pictures, two files that only look like some, and what is to be passed over."""
+    home = tmp_path / "people"
+    (home / "more").mkdir(parents=True)
+    for seed, name in enumerate(("b.png", "more/a.PNG", "c.png")):
+        (home / name).write_bytes(png(seed))
+    (home / "empty.jpg").write_bytes(b"")
+    (home / "text.jpg").write_text("not a picture")
+    (home / ".half.png").write_bytes(png(0)[:40])
+    (home / "notes.md").write_text("not meant to be one")
+    return home
+
+
+def zipped(folder, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.rglob("*"):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+def names(source):
+    return [picture.name for picture in pictures(source)]
+
+
+def test_pictures_of_a_folder_and_of_a_zip(folder, tmp_path):
+    wanted = ["b.png", "c.png", "empty.jpg", "more/a.PNG", "text.jpg"]
+    archive = zipped(folder, tmp_path / "people.zip")
+    assert names(folder) == names(archive) == wanted
+    for one, two in zip(pictures(folder), pictures(archive), strict=True):
+        if one.name.lower().endswith(".png"):
+            assert torch.equal(to_tensor(one.read()), to_tensor(two.read()))
+    with pytest.raises(ImageError, match="^text.jpg is not a JPEG"):
+        pictures(archive)[-1].read()
+
+
+def test_sources_without_pictures(tmp_path):
+    with pytest.raises(ImageError, match="does not exist"):
+        pictures(tmp_path / "nowhere")
+    with pytest.raises(ImageError, match="holds no picture"):
+        pictures(tmp_path)
+    (tmp_path / "a.zip").write_bytes(b"PK but not really")
+    with pytest.raises(ImageError, match="no folder and no zip"):
+        pictures(tmp_path / "a.zip")
+
+
+def test_a_damaged_member_of_a_zip(tmp_path):
+    path, data = tmp_path / "people.zip", png(0)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", data)
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(data[60:80], bytes(20)))  # its checksum no longer fits
+    with pytest.raises(ImageError, match="a.png cannot be read from"):
+        pictures(path)[0].read()
+
+
+def test_a_record_for_every_picture(generator, folder):
+    records = list(evaluate(generator, folder, CONFIG, recipe="mine", batch=2))
+    assert [r["file"] for r in records] == names(folder)
+    good, bad = [r for r in records if "error" not in r], [r for r in records if "error" in r]
+    assert [r["file"] for r in bad] == ["empty.jpg", "text.jpg"]
+    assert "is empty" in bad[0]["error"] and all("\n" not in r["error"] for r in bad)
+    for r in good:
+        assert r["steps"] == 2 and r["seconds"] > 0 and np.isfinite(r["psnr_db"]) and -1 <= r["ssim"] <= 1
+        assert r["identity"] is None and r["target_face"] is False and r["losses"].keys() == {"pixel"}
+    json.dumps(records, allow_nan=False)
+    assert summarize(records)["n"] == 5 and summarize(records)["failed"] == 2
+
+
+def test_records_are_what_invert_finds_alone(generator, folder):
+    together = {r["file"]: r for r in evaluate(generator, folder, CONFIG, recipe="mine") if "error" not in r}
+    for name, found in together.items():
+        alone = invert(generator, folder / name, config=CONFIG, align=False)
+        assert found["psnr_db"] == pytest.approx(alone.metrics["psnr_db"], abs=1e-3)
+        assert found["losses"] == pytest.approx(alone.losses, rel=1e-4)
+
+
+def test_limit_and_batch(generator, folder):
+    assert len(list(evaluate(generator, folder, CONFIG, recipe="mine", limit=2))) == 2
+    for batch, limit in ((0, 1), (1, 0)):
+        with pytest.raises(SettingsError, match="is 0"):
+            list(evaluate(generator, folder, CONFIG, recipe="mine", batch=batch, limit=limit))
+
+
+def test_the_budget_is_for_each_picture(generator, folder, monkeypatch):
+    asked = []
+
+    def search(generator, images, config, *, budget):
+        asked.append((len(images), budget))
+        return search_as_it_is(generator, images, config)
+
+    search_as_it_is = module.search
+    monkeypatch.setattr(module, "search", search)
+    list(evaluate(generator, folder, CONFIG, recipe="mine", batch=3, budget=2.0))
+    assert asked == [(2, 4.0), (1, 2.0)]  # a batch holds three files, of which one is bad
+
+
+def test_progress_hears_of_every_step(generator, folder):
+    heard = []
+    list(evaluate(generator, folder, CONFIG, recipe="mine", batch=4,
+                  progress=lambda done, total, step: heard.append((done, total, step.index))))
+    assert heard == [(0, 5, 0), (0, 5, 1), (0, 5, 2)]  # the second batch is the text file alone
+
+
+def test_photographs_without_a_face_are_told_of(generator, folder):
+    records = list(evaluate(generator, folder, CONFIG, recipe="mine", align=True, limit=1))
+    assert "no face found in" in str(records[0]["error"])
+
+
+def test_inversions_come_with_their_latents(generator, folder):
+    found = dict(invert_all(generator, folder, CONFIG, recipe="mine", limit=1))
+    result = found["b.png"]
+    assert isinstance(result, Inversion) and result.latent.code.shape == (1, 6, 8)
+    assert psnr(synthesize(generator, result.latent), result.target.image).item() == result.metrics["psnr_db"]
+
+
+def test_a_picture_that_diverges_does_not_stop_the_others(generator, folder, monkeypatch):
+    def measure_one(generator, target, step, index, config, **rest):
+        if index == 1:
+            raise ImageError("the image holds NaN; lower the learning rate, or use float32")
+        return measure_as_it_is(generator, target, step, index, config, **rest)
+
+    measure_as_it_is = module.measure_one
+    monkeypatch.setattr(module, "measure_one", measure_one)
+    records = list(evaluate(generator, folder, CONFIG, recipe="mine"))
+    assert [r["file"] for r in records if "NaN" in r.get("error", "")] == ["c.png"]
+
+
+def test_a_target_with_a_face_is_told_from_one_without(generator, monkeypatch):
+    looked = []
+    monkeypatch.setattr(module, "describe", lambda image: looked.append(image) or np.zeros(128))
+    latent, image = mean_latent(generator, sample_latent(generator).space), torch.zeros(1, 3, 16, 16)
+
+    def line(identity):
+        metrics = {"psnr_db": 20.0, "ssim": 0.5, "identity": identity}
+        return record("a", Inversion(latent, Target(image), image, {}, metrics, 1, 0.1, {}))
+
+    assert line(0.4)["target_face"] is True and not looked  # an identity needs both faces
+    assert line(None)["target_face"] is True and len(looked) == 1
+    monkeypatch.setattr(module, "describe", lambda image: None)
+    assert line(None)["target_face"] is False
+
+
+def test_summarize():
+    def line(psnr_db, identity, face=True):
+        return {
+            "file": "a", "seconds": psnr_db / 10, "psnr_db": psnr_db, "ssim": 0.5, "identity": identity,
+            "target_face": face, "peak_memory_mb": psnr_db * 10,
+        }
+
+    lines = [line(20.0, 0.3), line(30.0, 0.6), line(40.0, None), line(50.0, None, False), {"file": "b", "error": "no"}]
+    summary = summarize(lines)
+    assert summary["median"] == {"seconds": 3.5, "psnr_db": 35.0, "ssim": 0.5, "identity": pytest.approx(0.45)}
+    assert summary["p10"]["psnr_db"] == pytest.approx(23.0) and summary["p90"]["psnr_db"] == pytest.approx(47.0)
+    assert summary["same_person"] == pytest.approx(1 / 3)  # 0.6 is not under 0.6, and a lost face is a miss
+    assert (summary["n"], summary["failed"], summary["faces"], summary["peak_memory_mb"]) == (5, 1, 3, 500.0)
+    json.dumps(summary)
+
+
+def test_summarize_nothing():
+    summary = summarize([{"file": "b", "error": "no"}])
+    assert summary["same_person"] is None and summary["median"]["psnr_db"] is None and summary["n"] == 1
+    assert summarize([])["n"] == 0
+
+
+def test_peak_memory_is_the_systems():
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        pytest.skip("needs Linux's /proc to compare with")
+    peak = peak_memory_mb()
+    line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
+    assert peak == pytest.approx(int(line.split()[1]) * 1024 / 1e6, rel=0.05)  # the kernel counts in pages, lazily

@@ -1,0 +1,264 @@
+import copy
+import json
+import math
+from dataclasses import replace
+from itertools import count
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from generators.encoder import Encoder, EncoderConfig
+from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from inversion import loop, photograph
+from inversion.encoder import encode, first_guess
+from inversion.errors import FaceError, ImageError, SettingsError
+from inversion.image import sha256_of, to_pil, to_tensor
+from inversion.latent import LatentSpace, mean_latent, sample_latent, synthesize
+from inversion.loop import InvertConfig
+from inversion.metrics import psnr
+from inversion.photograph import Target, best_start, invert, load_target, measure, search, stacked
+from inversion.recipes import RECIPES, recipe
+
+
+class Features(nn.Module):
+    """The part of a discriminator that the default recipe looks through."""
+
+    def features(self, image):
+        return (image * 2, nn.functional.avg_pool2d(image, 2))
+
+
+@pytest.fixture(scope="module")
+def with_encoder(generator):
+    generator = copy.deepcopy(generator)
+    config = EncoderConfig(img_resolution=16, num_ws=generator.num_ws, w_dim=8, channels=(8, 8, 8), hidden=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator.encoder = Encoder(config)
+        nn.init.normal_(generator.encoder.offsets.weight)  # so that the layers differ
+    return generator.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    data = pytest.importorskip("skimage.data", reason="needs scikit-image for its photograph")
+    return Image.fromarray(data.astronaut())
+
+
+def settings(**changes):
+    return InvertConfig(**({"steps": 10, "bf16": False} | changes))
+
+
+def pictures(generator, batch=2):
+    return synthesize(generator, sample_latent(generator, batch=batch, seed=1))
+
+
+def last(steps):
+    *_, step = steps
+    return step
+
+
+# first guesses
+
+
+def test_without_an_encoder_the_first_guess_is_the_mean(generator):
+    images = pictures(generator)
+    assert encode(generator, images) is None
+    for space in LatentSpace:
+        guess, mean = first_guess(generator, images, "encoder", space), mean_latent(generator, space, batch=2)
+        assert torch.equal(guess.code, mean.code) and guess.space is space
+
+
+def test_the_encoders_guess(with_encoder):
+    images = pictures(with_encoder)
+    guess = first_guess(with_encoder, images, "encoder", LatentSpace.W_PLUS)
+    assert torch.equal(guess.code, with_encoder.encoder(images)) and not guess.code.requires_grad
+    assert all(map(torch.equal, guess.noise, with_encoder.fixed_noise(2)))
+    in_w = first_guess(with_encoder, images, "encoder", LatentSpace.W)
+    torch.testing.assert_close(in_w.code, guess.code.mean(dim=1))
+    in_z = first_guess(with_encoder, images, "encoder", LatentSpace.Z)
+    assert torch.equal(in_z.code, torch.zeros(2, 8))
+    mean = first_guess(with_encoder, images, "mean", LatentSpace.W)
+    assert torch.equal(mean.code, with_encoder.w_avg.expand(2, -1))
+
+
+@pytest.mark.parametrize("space", LatentSpace)
+def test_random_guesses_are_the_same_for_every_image(generator, space):
+    images = pictures(generator, 3)
+    guess = first_guess(generator, images, "random", space, seed=4)
+    assert guess.space is space and guess.code.shape[0] == 3
+    assert torch.equal(guess.code[0], guess.code[2])
+    assert torch.equal(guess.code[:1], first_guess(generator, images[:1], "random", space, seed=4).code)
+    assert not torch.equal(guess.code, first_guess(generator, images, "random", space, seed=5).code)
+
+
+def test_the_best_of_several_random_starts_is_each_images_own(generator):
+    images = pictures(generator, 4)
+    config = settings(start="random", restarts=3, steps=9, loss={"pixel": 1.0})  # a tenth of 9: the guesses themselves
+    guesses = [first_guess(generator, images, "random", config.space, seed=seed).code for seed in range(3)]
+    noise = generator.fixed_noise(4)
+    errors = torch.stack([(generator.synthesis(g, noise) - images).square().mean(dim=(1, 2, 3)) for g in guesses])
+    best = best_start(generator, images, config)
+    assert len(set(errors.argmin(dim=0).tolist())) > 1  # or the test would show little
+    for i, winner in enumerate(errors.argmin(dim=0).tolist()):
+        assert torch.equal(best.code[i], guesses[winner][i])
+
+
+# recipes
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_ask_for_discriminator_features_only_where_there_are_some(generator, name):
+    fitted = recipe(name, generator).loss
+    assert "features" not in fitted and fitted
+    with_features = copy.deepcopy(generator)
+    with_features.discriminator = Features()
+    assert recipe(name, with_features) == RECIPES[name]
+
+
+def test_recipes_by_name(generator):
+    with pytest.raises(SettingsError, match="no recipe named 'mine'; known recipes: projector"):
+        recipe("mine", generator)
+    projector = recipe("projector", generator)
+    assert projector.space is LatentSpace.W and projector.optimize_noise and projector.steps == 1000
+
+
+# targets
+
+
+def test_load_target_without_alignment_takes_the_centre(generator, tmp_path):
+    wide = Image.new("RGB", (48, 16), "red")
+    wide.paste(Image.new("RGB", (16, 16), "blue"), (16, 0))
+    wide.save(tmp_path / "wide.png")
+    target = load_target(tmp_path / "wide.png", generator, align=False)
+    assert torch.equal(target.image, torch.tensor([-1.0, -1.0, 1.0])[:, None, None].expand(1, 3, 16, 16))
+    assert target.source == str(tmp_path / "wide.png") and target.sha256 == sha256_of(tmp_path / "wide.png")
+    assert target.alignment is None
+    from_memory = load_target(wide, generator, align=False)
+    assert torch.equal(from_memory.image, target.image) and from_memory.source is None and from_memory.sha256 is None
+
+
+def test_load_target_needs_a_face_to_align(generator):
+    with pytest.raises(FaceError, match="--no-align"):
+        load_target(Image.new("RGB", (64, 64), "gray"), generator)
+
+
+def test_load_target_takes_a_tensor_as_it_is(generator):
+    image = pictures(generator, 1)
+    assert torch.equal(load_target(image, generator).image, image)
+    with pytest.raises(ImageError, match=r"\(1, 3, 8, 8\) came, tiny takes \(1, 3, 16, 16\)"):
+        load_target(image[:, :, :8, :8], generator)
+    for wrong in (image * 127.5, image * math.nan):
+        with pytest.raises(ImageError, match="127.5"):
+            load_target(wrong, generator)
+
+
+# search
+
+
+def test_search_starts_where_it_is_told(generator):
+    images, config = pictures(generator), settings(steps=0, loss={"pixel": 1.0})
+    init = sample_latent(generator, batch=2, seed=1)
+    step = last(search(generator, images, config, init=init))
+    rendered = generator.synthesis(init.code, init.noise)  # beyond [-1, 1] here and there, which the loss sees
+    assert torch.equal(step.latent.code, init.code)
+    torch.testing.assert_close(step.total, (rendered - images).square().mean(dim=(1, 2, 3)))
+    with pytest.raises(SettingsError, match="the start is in w_plus, the search in w"):
+        next(search(generator, images, replace(config, space=LatentSpace.W), init=init))
+    with pytest.raises(SettingsError, match="2 starts came for 1 images"):
+        next(search(generator, images[:1], config, init=init))
+
+
+def test_search_checks_its_budget_and_its_terms(generator):
+    with pytest.raises(SettingsError, match="budget"):
+        next(search(generator, pictures(generator), settings(), budget=0.0))
+    with pytest.raises(SettingsError, match="no loss named 'likeness'"):
+        next(search(generator, pictures(generator), settings(loss={"likeness": 1.0})))
+
+
+def test_the_budget_counts_from_the_first_guess(generator, monkeypatch):
+    clock = count()  # a second at each look, in both modules
+    for module in (loop, photograph):
+        monkeypatch.setattr(module, "monotonic", lambda: float(next(clock)))
+    config = settings(start="random", restarts=2, steps=100, loss={"pixel": 1.0})
+    steps = list(search(generator, pictures(generator), config, budget=20.0))
+    # Looks: 1 at the start; 6 a restart (a fourth of 20 s); 1 afterwards, at 13 s; so 7 s are left.
+    assert steps[-1].index == 6
+    assert len(list(search(generator, pictures(generator), config, budget=0.1))) == 1
+
+
+def test_measure_tells_each_image_apart(generator):
+    images = pictures(generator)
+    targets = [Target(images[:1], "a.jpg", "00"), Target(images[1:])]
+    config = settings(loss={"pixel": 1.0}, steps=3)
+    step = last(search(generator, stacked(targets), config))
+    found = measure(generator, targets, step, config, recipe="mine", seconds=3.0)
+    for i, result in enumerate(found):
+        assert torch.equal(result.image, synthesize(generator, result.latent))
+        assert torch.equal(result.latent.code, step.latent.code[i : i + 1])
+        assert result.metrics["psnr_db"] == pytest.approx(psnr(result.image, images[i : i + 1]).item())
+        assert result.losses == {"pixel": pytest.approx(step.losses["pixel"][i].item())}
+        assert result.metrics["identity"] is None and -1 <= (result.metrics["ssim"] or -2) <= 1
+        assert (result.seconds, result.steps, result.history["recipe"]) == (1.5, 3, "mine")
+    assert [result.history["photograph"] for result in found] == ["a.jpg", None]
+
+
+# all of it
+
+
+def test_invert_a_photograph(generator, astronaut, tmp_path):
+    astronaut.save(tmp_path / "me.png")
+    result = invert(generator, tmp_path / "me.png", config=replace(recipe("default", generator), steps=60))
+    assert result.latent.code.shape == (1, generator.num_ws, generator.w_dim)
+    assert result.latent.space is LatentSpace.W_PLUS and result.steps == 60 and result.seconds > 0
+    assert torch.equal(result.image, synthesize(generator, result.latent))
+
+    mean = synthesize(generator, mean_latent(generator, LatentSpace.W_PLUS))
+    assert (result.metrics["psnr_db"] or 0) > psnr(mean, result.target.image).item() + 1
+    history = json.loads(json.dumps(result.history, allow_nan=False))
+    assert history["photograph_sha256"] == sha256_of(tmp_path / "me.png")
+    assert history["alignment"]["photo_size"] == [512, 512] and history["alignment"]["faces"] == 1
+    assert history["settings"] == result.history["settings"] and history["settings"]["space"] == "w_plus"
+    assert history["losses"].keys() == {"pixel", "laplacian", "ms_ssim", "anchor"}
+    assert history["recipe"] == "custom" and history["metrics"] == result.metrics
+
+
+def test_invert_takes_a_picture_or_a_tensor(generator):
+    picture = to_pil(pictures(generator, 1))
+    config = settings(loss={"l1": 1.0})
+    one = invert(generator, picture, config=config, align=False)
+    two = invert(generator, to_tensor(picture), config=config)
+    assert torch.equal(one.latent.code, two.latent.code) and one.metrics == two.metrics
+
+
+def test_invert_by_recipe_seed_and_loss(generator):
+    image = pictures(generator, 1)
+    first = invert(generator, image, recipe="encode", seed=3)
+    assert (first.steps, first.history["recipe"]) == (0, "encode")
+    assert torch.equal(first.latent.code, mean_latent(generator, LatentSpace.W_PLUS).code)
+    found = invert(generator, image, recipe="encode", seed=3, loss={"l1": 2.0})
+    rendered = generator.synthesis(first.latent.code, first.latent.noise)
+    assert found.losses == {"l1": pytest.approx(2 * (rendered - image).abs().mean().item(), rel=0.05)}  # bf16
+    assert found.history["settings"]["seed"] == 3  # type: ignore[index]
+    with pytest.raises(SettingsError, match="no recipe"):
+        invert(generator, image, recipe="best")
+
+
+def test_the_default_objective_looks_through_the_models_discriminator(generator):
+    generator = copy.deepcopy(generator)
+    generator.discriminator = Features()
+    config = replace(recipe("default", generator), steps=2)
+    assert invert(generator, pictures(generator, 1), config=config).losses.keys() == config.loss.keys()
+
+
+def test_a_grey_generator(astronaut):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        grey = StyleGAN2(StyleGAN2Config(img_resolution=16, img_channels=1, z_dim=8, w_dim=8, channels=(8, 8, 8)))
+    grey.eval().requires_grad_(False)
+    target = load_target(astronaut, grey, align=False)
+    luma = to_tensor(astronaut.resize((16, 16), Image.Resampling.LANCZOS).convert("L").convert("RGB"))[:, :1]
+    assert (target.image - luma).abs().max() < 0.1  # rounded to 8 bits at another size
+    result = invert(grey, astronaut, align=False, config=replace(recipe("default", grey), steps=2))
+    assert result.image.shape == (1, 1, 16, 16) and math.isfinite(result.metrics["psnr_db"] or math.nan)

@@ -1,0 +1,114 @@
+"""Imports point one way: each module may import only those above it in this list, inside functions too."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+ORDER = [
+    "generators.errors", "generators.base", "generators.ops", "generators.stylegan2", "generators.encoder",
+    "generators.discriminator", "generators.files", "generators.hub", "generators.training.data",
+    "generators.training.augment", "generators.training.losses", "generators.training.loop", "generators.training.run",
+    "generators",
+    "inversion.errors", "inversion.image", "inversion.align", "inversion.latent", "inversion.features",
+    "inversion.losses", "inversion.encoder", "inversion.loop", "inversion.recipes", "inversion.tune", "inversion.edit",
+    "inversion.family", "inversion.directions", "inversion.metrics", "inversion.photograph", "inversion.bundle",
+    "inversion.cache", "inversion.evaluate", "inversion.report", "inversion.output", "inversion.batch",
+    "inversion.video", "inversion.plot", "inversion",
+    "cli",
+]  # fmt: skip
+HEAVY = {"dlib", "lpips", "matplotlib", "imageio", "sklearn", "torchvision", "face_recognition_models"}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the library, by name."""
+    files = [*ROOT.glob("generators/**/*.py"), *ROOT.glob("inversion/**/*.py"), *ROOT.glob("cli.py")]
+    return {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in files}
+
+
+MODULES = modules()
+
+
+def imports(source: str, known: set[str]) -> set[str]:
+    """The known modules that a source imports, anywhere in it; relative imports stand as they are written."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            found.add("." * node.level + (node.module or ""))
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & known  # `from package import module`
+            if inner - known:
+                found.add(node.module)
+    return {name for name in found if name in known or name.startswith(".")}
+
+
+def at_import(source: str) -> set[str]:
+    """The packages that a source imports as it is imported itself, so not those inside of functions."""
+    found, todo = set(), [*ast.iter_child_nodes(ast.parse(source))]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            todo += node.orelse
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            todo += ast.iter_child_nodes(node)
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_point_one_way(module):
+    assert module in ORDER, f"{module} is new: give it its place in ORDER of tests/test_layers.py"
+    above = set(ORDER[: ORDER.index(module)])
+    upwards = imports(MODULES[module].read_text(), set(ORDER)) - above
+    assert not upwards, f"{module} imports {', '.join(sorted(upwards))}; it may import only what is above it in ORDER"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_heavy_libraries_wait_until_they_are_needed(module):
+    early = at_import(MODULES[module].read_text()) & HEAVY
+    assert not early, f"{module} imports {', '.join(sorted(early))} at once; import it in the function that needs it"
+
+
+def test_order_names_each_module_once():
+    assert len(ORDER) == len(set(ORDER))
+
+
+def test_every_kind_of_import_is_seen():
+    source = """
+import a.b, json
+from a import c, name
+from os import path
+def f():
+    from a.d import thing
+    from . import e
+if TYPE_CHECKING:
+    from .deep import g
+"""
+    assert imports(source, {"a", "a.b", "a.c", "a.d"}) == {"a", "a.b", "a.c", "a.d", ".", ".deep"}
+
+
+def test_imports_inside_functions_can_wait():
+    source = """
+import a.b
+if TYPE_CHECKING:
+    import c
+else:
+    import d
+class K:
+    from e import x
+    def f(self):
+        import g
+try:
+    import h
+except ImportError:
+    pass
+"""
+    assert at_import(source) == {"a", "d", "e", "h"}
