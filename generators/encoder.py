@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from generators.ops import EqualConv, EqualLinear, normalize_2nd_moment
+from generators.ops import EqualConv, EqualLinear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class EncoderConfig:
     w_dim: int
     channels: tuple[int, ...]  # at 4, 8, ... img_resolution px
     hidden: int = 512
+    linear: int = 0  # side in px of the small picture that w is a linear function of as well; 0: none
 
 
 class Encoder(nn.Module):
@@ -39,6 +40,8 @@ class Encoder(nn.Module):
         self.shared = EqualLinear(config.hidden, config.w_dim)
         self.offsets = EqualLinear(config.hidden, config.num_ws * config.w_dim)
         nn.init.zeros_(self.offsets.weight)  # offsets grow only where they pay
+        pixels = config.img_channels * config.linear**2
+        self.linear = EqualLinear(pixels, config.w_dim, lr=0.1) if pixels else None
 
     def forward(self, image: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch num_ws w_dim"]:
         """Image, RGB in [-1, 1] at the generator's resolution, to styles."""
@@ -48,11 +51,16 @@ class Encoder(nn.Module):
     def parts(
         self, image: Float[Tensor, "batch c h w"]
     ) -> tuple[Float[Tensor, "batch w_dim"], Float[Tensor, "batch num_ws w_dim"]]:
-        """The shared style w, of mean square one, and what each layer adds to it."""
+        """The shared style w, and what each layer adds to it."""
         x = self.from_rgb(image.contiguous(memory_format=torch.channels_last))
         for conv, down in zip(self.convs, self.downs, strict=True):
             x = (x + conv(x)) * 0.5**0.5
             x = down(nn.functional.avg_pool2d(x, 2))
         x = self.hidden(x.flatten(1)).float()
         offsets = self.offsets(x).float().reshape(len(x), self.config.num_ws, self.config.w_dim)
-        return normalize_2nd_moment(self.shared(x).float()), offsets
+        shared = self.shared(x).float()
+        if self.linear is not None:
+            small = nn.functional.adaptive_avg_pool2d(image.float(), self.config.linear)
+            with torch.autocast(image.device.type, enabled=False):
+                shared = shared + self.linear(small.flatten(1))
+        return shared, offsets

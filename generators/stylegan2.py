@@ -117,7 +117,7 @@ class StyleMap(nn.Module):
 
     def __init__(self, maps: int, outputs: int, resolution: int, config: StyleGAN2Config) -> None:
         super().__init__()
-        self.draw = EqualLinear(config.w_dim, maps * resolution**2)
+        self.draw = EqualLinear(config.w_dim, maps * resolution**2, lr=0.1)
         self.mix = EqualConv(maps, outputs, 3, bias=False)
         self.shape = (maps, resolution, resolution)
         nn.init.zeros_(self.draw.weight)

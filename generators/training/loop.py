@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -42,6 +43,7 @@ class TrainConfig:
     mapping_layers: int = 4
     start: str = "const"  # of the generator: const or linear
     spatial: tuple[int, ...] = ()  # style maps of the generator at 4, 8, ... px
+    linear: int = 0  # px of the picture whose principal components the codes start from; 0: start from nothing
     batch: int = 8
     images: int = 200_000  # photographs to see in all
     warmup: int = 25_000  # of them by reconstruction alone
@@ -53,7 +55,7 @@ class TrainConfig:
     r1: float = 0.5  # every 16th step
     augment: float = 0.4  # strength of DiffAugment
     w_noise: float = 0.1  # standard deviation, added to codes so that their neighbours render too
-    w_penalty: float = 0.002  # of the mean square of codes, and ten times that of the offsets between layers
+    w_penalty: float = 0.0005  # of the mean square of codes, and twenty times that of the offsets between layers
     ema: float = 0.9985  # decay a step, at a batch of 16
     clip: float = 5.0  # gradient norm
     bf16: bool = True  # autocast
@@ -77,6 +79,8 @@ class Trainer:
             torch.manual_seed(config.seed)
             self.model = build_model(config)
             self.critic = WCritic(config.w_dim)
+            if config.linear:
+                start_from_pca(self.model, pictures, config.linear)
         self.model.to(self.device, memory_format=torch.channels_last)
         self.critic.to(self.device)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
@@ -125,7 +129,7 @@ class Trainer:
             images = self.model.synthesis(ws, noise)
             leaf = images.detach().requires_grad_()
             losses, gradient = self.image_gradients(leaf, real, rng, adversarial)
-        penalty = c.w_penalty * (shared.square().mean() + 10 * offsets.square().mean())
+        penalty = c.w_penalty * (shared.square().mean() + 20 * offsets.square().mean())
         losses["penalty"] = float(penalty.detach())
         if adversarial:
             self.codes = torch.cat([shared.detach(), self.codes])[:512]
@@ -246,6 +250,30 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][key])
 
 
+@torch.no_grad()
+def start_from_pca(model: Generator, pictures: Pictures, size: int) -> None:
+    """Let codes be the whitened principal components of small pictures, and the style map of that size their picture.
+
+    Learning then starts from the best linear code, with all components equally large, and need not find it first.
+    """
+    assert isinstance(model, StyleGAN2) and isinstance(model.encoder, Encoder) and model.encoder.linear is not None
+    x = F.adaptive_avg_pool2d(pictures.images[:20_000].float() / 127.5 - 1, size)
+    x = torch.cat([x, x.flip(3)]).flatten(1)
+    mean = x.mean(dim=0)
+    _, scale, axes = torch.svd_lowrank(x - mean, q=model.w_dim, niter=2)
+    scale = scale / len(x) ** 0.5
+    assign(model.encoder.linear, (axes / scale).T, -(axes / scale).T @ mean)
+    nn.init.zeros_(model.encoder.shared.weight)
+    block = next(b for b in model.blocks if b.spatial is not None and b.spatial.shape[1] == size)
+    assign(block.spatial.draw, axes * scale, mean)
+
+
+def assign(layer: EqualLinear, weight: Tensor, bias: Tensor) -> None:
+    """Make layer compute weight @ x + bias."""
+    layer.weight.copy_(weight / layer.gain)
+    layer.bias.copy_(bias / layer.lr)
+
+
 class WCritic(nn.Module):
     """Tells samples of the mapping network from codes of photographs."""
 
@@ -273,7 +301,10 @@ def build_model(config: TrainConfig) -> Generator:
         elif name.endswith("torgb.weight"):
             parameter.data.mul_(0.2)
     generator.encoder = Encoder(
-        EncoderConfig(img_resolution=config.resolution, num_ws=generator.num_ws, w_dim=config.w_dim, channels=config.channels)
+        EncoderConfig(
+            img_resolution=config.resolution, num_ws=generator.num_ws, w_dim=config.w_dim, channels=config.channels,
+            linear=config.linear,
+        )
     )
     generator.discriminator = Discriminator(DiscriminatorConfig(img_resolution=config.resolution, channels=config.channels))
     return generator
