@@ -30,6 +30,7 @@ class Generator(nn.Module, ABC):
     ws_resolutions: tuple[int, ...]  # resolution each style acts at, len == num_ws
     noise_shapes: tuple[tuple[int, int], ...] = ()  # (H, W) of each noise input; () if none
     w_avg: Float[Tensor, " w_dim"]  # mean of W, the centre of truncation
+    w_slope: float = 1.0  # below zero, of the mapping's last activation; 1 where that is linear
     encoder: nn.Module | None  # image -> ws, where the model file has one
     discriminator: nn.Module | None  # with `features(image)`, where the model file has one
     card: dict[str, object]  # training data, licence, measured quality, as the model file tells them
@@ -41,7 +42,10 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def mapping(
-        self, z: Float[Tensor, "batch z_dim"], c: Float[Tensor, "batch c_dim"] | None = None, truncation_psi: float = 1.0
+        self,
+        z: Float[Tensor, "batch z_dim"],
+        c: Float[Tensor, "batch c_dim"] | None = None,
+        truncation_psi: float = 1.0,
     ) -> Float[Tensor, "batch num_ws w_dim"]:
         """Map z ~ N(0, I) to one style per layer; truncation_psi 0 gives w_avg, 1 leaves w as it is."""
 

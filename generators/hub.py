@@ -33,6 +33,8 @@ def find(name: str) -> Path:
     if path.is_file():
         return path
     if path.suffix or path.is_dir():
-        raise GeneratorError(f"no model file at {name}; give a .safetensors file or a name that `latent generators` lists")
+        raise GeneratorError(
+            f"no model file at {name}; give a .safetensors file or a name that `latent generators` lists"
+        )
     known = ", ".join(entry.name for entry in entries()) or "none"
     raise GeneratorError(f"no generator named {name!r}; known names: {known}; or give the path of a model file")

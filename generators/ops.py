@@ -19,7 +19,9 @@ def normalize_2nd_moment(x: Float[Tensor, "batch dim"], eps: float = 1e-8) -> Fl
 class EqualLinear(nn.Module):
     """Fully connected layer with equalised learning rate; `activate` adds leaky ReLU with gain sqrt(2)."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, lr: float = 1.0, activate: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: float = 0.0, lr: float = 1.0, activate: bool = False
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr)
         self.bias = nn.Parameter(torch.full((outputs,), bias / lr))
@@ -53,7 +55,9 @@ def fir_kernel(taps: tuple[float, ...] = (1, 3, 3, 1)) -> Float[Tensor, "size si
     return kernel / kernel.sum()
 
 
-def fir(x: Float[Tensor, "batch c h w"], kernel: Float[Tensor, "k k"], pad: tuple[int, int]) -> Float[Tensor, "batch c h2 w2"]:
+def fir(
+    x: Float[Tensor, "batch c h w"], kernel: Float[Tensor, "k k"], pad: tuple[int, int]
+) -> Float[Tensor, "batch c h2 w2"]:
     """Filter each channel with kernel, after padding (before, after) with zeros on both axes."""
     channels = x.shape[1]
     weight = kernel.to(x.dtype).flip(0, 1).expand(channels, 1, *kernel.shape)
@@ -106,14 +110,30 @@ def modulated_conv2d(
     return x * scale.to(x.dtype)
 
 
-def laplacian_pyramid(x: Float[Tensor, "batch c h w"], smallest: int = 4) -> list[Tensor]:
-    """Band-pass images at h, h/2, ... and the low-pass rest, whose shorter side is `smallest` px or just above.
+def smooth(
+    x: Float[Tensor, "batch c h w"], taps: Float[Tensor, " k"], stride: int = 1
+) -> Float[Tensor, "batch c h2 w2"]:
+    """Filter the columns and rows of each channel with taps, without padding."""
+    channels = x.shape[1]
+    column = taps.to(x).reshape(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    with torch.autocast(x.device.type, enabled=False):  # small differences want float32
+        x = F.conv2d(x, column, stride=(stride, 1), groups=channels)
+        return F.conv2d(x, column.transpose(2, 3), stride=(1, stride), groups=channels)
 
-    Burt and Adelson 1983, with the filter of up- and downsampling here.
+
+def laplacian_pyramid(x: Float[Tensor, "batch c h w"], levels: int) -> tuple[Tensor, ...]:
+    """x as levels bands, finest first, each half the size of the one before; the last is the low-pass rest.
+
+    Burt & Adelson 1983, with the taps 1 3 3 1, whose transpose is the bilinear enlargement that undoes each step.
     """
-    kernel, bands = fir_kernel().to(x.device), []
-    while min(x.shape[-2:]) >= 2 * smallest and x.shape[-1] % 2 == 0 and x.shape[-2] % 2 == 0:
-        low = downsample2d(x, kernel)
-        bands.append(x - upsample2d(low, kernel))
-        x = low
-    return [*bands, x]
+    bands: list[Tensor] = []
+    for _ in range(levels - 1):
+        small = smooth(F.pad(x, (1, 1, 1, 1), mode="reflect"), torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8, stride=2)
+        bands.append(x - enlarge(small, x))
+        x = small
+    return (*bands, x)
+
+
+def enlarge(x: Float[Tensor, "batch c h w"], like: Float[Tensor, "batch c h2 w2"]) -> Float[Tensor, "batch c h2 w2"]:
+    """Bilinear, to the size of like; summing a pyramid's bands so gives back its image."""
+    return F.interpolate(x, like.shape[-2:], mode="bilinear")

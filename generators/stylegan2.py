@@ -22,11 +22,12 @@ class StyleGAN2Config:
     w_dim: int = 512
     c_dim: int = 0  # class labels, one-hot; 0 for none
     mapping_layers: int = 8
+    mapping_lr: float = 0.01  # learning rate of the mapping network, relative to the rest
+    mapping_linear: bool = False  # a last layer without leaky ReLU, so that w is free to be symmetric
     channel_base: int = 32768  # channels at resolution r are min(channel_base / r, channel_max)
     channel_max: int = 512
     channels: tuple[int, ...] | None = None  # or given outright: at 4, 8, 16, ... px
     architecture: Literal["skip", "resnet", "orig"] = "skip"
-    start: Literal["const", "linear"] = "const"  # linear: the 4x4 start is a linear function of the first style
     spatial: tuple[int, ...] = ()  # feature maps drawn linearly from the style, at 4, 8, ... px; () is StyleGAN2 itself
     conv_clamp: float | None = None  # bound on activations, for half precision; the published models use 256
 
@@ -53,11 +54,15 @@ class Mapping(nn.Module):
         self.embed = EqualLinear(config.c_dim, config.w_dim) if config.c_dim else None
         inputs = config.z_dim + (config.w_dim if config.c_dim else 0)
         widths = [inputs] + [config.w_dim] * config.mapping_layers
+        last = config.mapping_layers - 1 if config.mapping_linear else None
         self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr=0.01, activate=True) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            EqualLinear(a, b, lr=config.mapping_lr, activate=i != last)
+            for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
         )
 
-    def forward(self, z: Float[Tensor, "batch z_dim"], c: Float[Tensor, "batch c_dim"] | None) -> Float[Tensor, "batch w_dim"]:
+    def forward(
+        self, z: Float[Tensor, "batch z_dim"], c: Float[Tensor, "batch c_dim"] | None
+    ) -> Float[Tensor, "batch w_dim"]:
         x = normalize_2nd_moment(z.float())
         if self.embed is not None:
             if c is None:
@@ -72,8 +77,11 @@ class StyledConv(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU; `up` doubles the size."""
 
     up_kernel: Tensor
+    noise_const: Tensor
 
-    def __init__(self, inputs: int, outputs: int, resolution: int, config: StyleGAN2Config, *, up: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, resolution: int, config: StyleGAN2Config, *, up: bool = False
+    ) -> None:
         super().__init__()
         self.affine = EqualLinear(config.w_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
@@ -84,7 +92,11 @@ class StyledConv(nn.Module):
         self.up, self.clamp = up, config.conv_clamp
 
     def forward(
-        self, x: Float[Tensor, "batch c h w"], w: Float[Tensor, "batch w_dim"], noise: Float[Tensor, "batch 1 h2 w2"], gain: float = 1.0
+        self,
+        x: Float[Tensor, "batch c h w"],
+        w: Float[Tensor, "batch w_dim"],
+        noise: Float[Tensor, "batch 1 h2 w2"],
+        gain: float = 1.0,
     ) -> Float[Tensor, "batch c2 h2 w2"]:
         gain = gain * SQRT2  # leaky ReLU is homogeneous: its gain folds into all that it sees
         x = modulated_conv2d(x, self.weight, self.affine(w), up_kernel=self.up_kernel if self.up else None, gain=gain)
@@ -103,7 +115,9 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.img_channels))
         self.gain, self.clamp = 1 / inputs**0.5, config.conv_clamp
 
-    def forward(self, x: Float[Tensor, "batch c h w"], w: Float[Tensor, "batch w_dim"]) -> Float[Tensor, "batch rgb h w"]:
+    def forward(
+        self, x: Float[Tensor, "batch c h w"], w: Float[Tensor, "batch w_dim"]
+    ) -> Float[Tensor, "batch rgb h w"]:
         x = modulated_conv2d(x, self.weight, self.affine(w) * self.gain, demodulate=False)
         x = x + self.bias.to(x.dtype)[:, None, None]
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
@@ -176,17 +190,17 @@ class StyleGAN2(Generator):
         layers = [4] + [r for r in resolutions[1:] for _ in range(2)]  # one entry a convolution
         self.ws_resolutions = (*layers, config.img_resolution)  # the last RGB output has a style of its own
         self.num_ws, self.noise_shapes = len(layers) + 1, tuple((r, r) for r in layers)
-        self.map = Mapping(config)
+        self.map, self.w_slope = Mapping(config), 1.0 if config.mapping_linear else 0.2
         width = config.channels_at(4)
-        if config.start == "const":
-            self.start = nn.Parameter(torch.randn(1, width, 4, 4))
-        else:
-            self.start = EqualLinear(config.w_dim, width * 16)
+        self.start = nn.Parameter(torch.randn(1, width, 4, 4))
         self.blocks = nn.ModuleList(Block(r, config) for r in resolutions)
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
     def mapping(
-        self, z: Float[Tensor, "batch z_dim"], c: Float[Tensor, "batch c_dim"] | None = None, truncation_psi: float = 1.0
+        self,
+        z: Float[Tensor, "batch z_dim"],
+        c: Float[Tensor, "batch c_dim"] | None = None,
+        truncation_psi: float = 1.0,
     ) -> Float[Tensor, "batch num_ws w_dim"]:
         w = self.map(z, c)
         if truncation_psi != 1.0:
@@ -200,13 +214,13 @@ class StyleGAN2(Generator):
             raise GeneratorError(f"ws is {tuple(ws.shape)}; {self.name} takes (batch, {self.num_ws}, {self.w_dim})")
         if len(noise) != len(self.noise_shapes):
             raise GeneratorError(f"{len(noise)} noise maps came; {self.name} takes {len(self.noise_shapes)}")
-        if isinstance(self.start, nn.Parameter):
-            x = self.start.expand(len(ws), -1, -1, -1)
-        else:
-            x = self.start(ws[:, 0]).reshape(len(ws), -1, 4, 4)
-        x = x.contiguous(memory_format=torch.channels_last)
+        for came, wanted in zip((tuple(n.shape[2:]) for n in noise), self.noise_shapes, strict=True):
+            if came != wanted:
+                raise GeneratorError(f"a noise map of {came} came; {self.name} takes {wanted} there")
+        x = self.start.expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image, layer = None, 0
         for block in self.blocks:
+            assert isinstance(block, Block)
             n = block.num_conv
             x, image = block(x, image, ws[:, layer : layer + n + 1], noise[layer : layer + n])
             layer += n
@@ -216,4 +230,4 @@ class StyleGAN2(Generator):
     def fixed_noise(self, batch: int) -> Noise:
         """The noise saved with the weights, the same for every image."""
         convs = [m for m in self.modules() if isinstance(m, StyledConv)]
-        return tuple(m.noise_const.expand(batch, 1, -1, -1) for m in convs)
+        return tuple(conv.noise_const.expand(batch, 1, -1, -1) for conv in convs)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from inversion.edit import blend as blend
     from inversion.edit import interpolate as interpolate
     from inversion.family import children as children
-    from inversion.loop import InvertConfig as InvertConfig
-    from inversion.loop import optimize as optimize
     from inversion.latent import Latent as Latent
     from inversion.latent import LatentSpace as LatentSpace
     from inversion.latent import sample_latent as sample_latent
     from inversion.latent import synthesize as synthesize
+    from inversion.loop import InvertConfig as InvertConfig
+    from inversion.loop import optimize as optimize
     from inversion.photograph import Inversion as Inversion
     from inversion.photograph import invert as invert
 
@@ -31,7 +31,10 @@ HOMES = {
     "load_latent": "bundle", "optimize": "loop", "sample_latent": "latent", "save": "bundle",
     "synthesize": "latent",
 }
-__all__ = ["InversionError", "edit", *HOMES]
+__all__ = [  # noqa: F822 - loaded on first use
+    "Inversion", "InversionError", "InvertConfig", "Latent", "LatentSpace", "blend", "children", "edit", "export",
+    "interpolate", "invert", "load_latent", "optimize", "sample_latent", "save", "synthesize",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from generators.base import Generator, Noise
+from generators.ops import laplacian_pyramid, smooth
 from inversion.errors import SettingsError
 from inversion.features import Lpips, Maps, discriminator_features, lpips_network
 
@@ -108,7 +109,7 @@ class Whitening:
 
     mean: Float[Tensor, " w_dim"]
     matrix: Float[Tensor, "w_dim w_dim"]  # (p - mean) @ matrix is uncorrelated, of unit variance
-    slope: float  # of that leaky ReLU below zero; 1 for a generator whose mapping is the identity
+    slope: float  # of that leaky ReLU below zero; 1 where the mapping ends linearly
 
     def __call__(self, ws: Float[Tensor, "batch num_ws w_dim"]) -> Float[Tensor, "batch num_ws w_dim"]:
         """Styles as whitened coordinates, about N(0, I) for what the generator samples."""
@@ -125,7 +126,7 @@ def measure_whitening(generator: Generator, *, samples: int = 10_000, seed: int 
         labels = torch.randint(generator.c_dim, (samples,), generator=rng)
         c = F.one_hot(labels, generator.c_dim).float().to(device)
     w = generator.mapping(z, c)[:, 0]
-    slope = 1.0 if w.shape == z.shape and torch.equal(w, z) else 0.2
+    slope = generator.w_slope
 
     p = torch.where(w < 0, w / slope, w).double().cpu()  # double: 10,000 squares are summed, then inverted
     values, axes = torch.linalg.eigh(p.T.cov())
@@ -216,35 +217,6 @@ def parse_weights(text: str) -> dict[str, float]:
 def unit_energy(x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
     """Scale each pixel to mean square one over its channels."""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-
-
-def smooth(
-    x: Float[Tensor, "batch c h w"], taps: Float[Tensor, " k"], stride: int = 1
-) -> Float[Tensor, "batch c h2 w2"]:
-    """Filter the columns and rows of each channel with taps, without padding."""
-    channels = x.shape[1]
-    column = taps.to(x).reshape(1, 1, -1, 1).expand(channels, 1, -1, 1)
-    with torch.autocast(x.device.type, enabled=False):  # small differences want float32
-        x = F.conv2d(x, column, stride=(stride, 1), groups=channels)
-        return F.conv2d(x, column.transpose(2, 3), stride=(1, stride), groups=channels)
-
-
-def laplacian_pyramid(x: Float[Tensor, "batch c h w"], levels: int) -> Maps:
-    """x as levels bands, finest first, each half the size of the one before; the last is the low-pass rest.
-
-    Burt & Adelson 1983, with the taps 1 3 3 1, whose transpose is the bilinear enlargement that undoes each step.
-    """
-    bands: list[Tensor] = []
-    for _ in range(levels - 1):
-        small = smooth(F.pad(x, (1, 1, 1, 1), mode="reflect"), torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8, stride=2)
-        bands.append(x - enlarge(small, x))
-        x = small
-    return (*bands, x)
-
-
-def enlarge(x: Float[Tensor, "batch c h w"], like: Float[Tensor, "batch c h2 w2"]) -> Float[Tensor, "batch c h2 w2"]:
-    """Bilinear, to the size of like; summing a pyramid's bands so gives back its image."""
-    return F.interpolate(x, like.shape[-2:], mode="bilinear")
 
 
 def ssim_and_contrast(

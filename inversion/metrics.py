@@ -9,10 +9,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from generators.ops import smooth
 from inversion.align import describe
 from inversion.errors import SettingsError
 from inversion.features import Lpips
-from inversion.losses import smooth, ssim_and_contrast
+from inversion.losses import ssim_and_contrast
 
 SAME_PERSON = 0.6  # identity distance under which dlib calls two faces one person's; different people average 0.81
 

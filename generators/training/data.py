@@ -59,7 +59,7 @@ def load_pictures(sources: Sequence[Path], resolution: int, *, shares: Sequence[
         for name, data in files_of(source):
             try:
                 picture = Image.open(io.BytesIO(data)).convert("RGB")
-            except (OSError, ValueError, Image.DecompressionBombError):
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # SyntaxError: broken PNGs
                 skipped.append(f"{source}/{name}")
                 continue
             resized += picture.size != (resolution, resolution)
@@ -68,7 +68,8 @@ def load_pictures(sources: Sequence[Path], resolution: int, *, shares: Sequence[
         share = len(found) if shares is None else shares[k]
         weights += [share / max(len(found), 1)] * len(found)
     if not images:
-        raise TrainingError(f"no readable picture in {', '.join(map(str, sources))}; give folders or zips of {', '.join(sorted(SUFFIXES))}")
+        names, kinds = ", ".join(map(str, sources)), ", ".join(sorted(SUFFIXES))
+        raise TrainingError(f"no readable picture in {names}; give folders or zips of {kinds}")
     w = torch.tensor(weights)
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return Pictures(stacked, w / w.sum(), tuple(skipped), resized)

@@ -23,7 +23,7 @@ from generators.discriminator import Discriminator, DiscriminatorConfig
 from generators.encoder import Encoder, EncoderConfig
 from generators.errors import TrainingError
 from generators.ops import EqualLinear
-from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from generators.stylegan2 import StyleGAN2, StyleGAN2Config, StyleMap
 from generators.training.augment import diff_augment
 from generators.training.data import Pictures
 from generators.training.losses import (
@@ -40,10 +40,10 @@ class TrainConfig:
     resolution: int = 64  # pixels
     channels: tuple[int, ...] = (256, 256, 192, 96, 48)  # at 4, 8, ... px, for all three networks
     w_dim: int = 512
-    mapping_layers: int = 4
-    start: str = "const"  # of the generator: const or linear
-    spatial: tuple[int, ...] = ()  # style maps of the generator at 4, 8, ... px
-    linear: int = 0  # px of the picture whose principal components the codes start from; 0: start from nothing
+    mapping_layers: int = 3
+    mapping_lr: float = 0.3  # relative to lr
+    mapping_rounds: int = 4  # steps of the mapping network and its critic for each step of the rest
+    linear: int = 32  # px of the pictures whose principal components the codes start from; 0: start from nothing
     batch: int = 8
     images: int = 200_000  # photographs to see in all
     warmup: int = 25_000  # of them by reconstruction alone
@@ -51,6 +51,7 @@ class TrainConfig:
     d_lr: float = 0.002  # of the discriminators
     rampdown: float = 0.3  # share of the run over which lr falls to a tenth
     adversarial: float = 0.6  # length of the adversarial gradient on the image, relative to reconstruction's
+    imagined: float = 2.0  # weight of that gradient on mixtures and samples
     matching: float = 2.0  # weight of feature matching within it
     r1: float = 0.5  # every 16th step
     augment: float = 0.4  # strength of DiffAugment
@@ -80,18 +81,20 @@ class Trainer:
             self.model = build_model(config)
             self.critic = WCritic(config.w_dim)
             if config.linear:
-                start_from_pca(self.model, pictures, config.linear)
-        self.model.to(self.device, memory_format=torch.channels_last)
+                start_from_pca(self.model, pictures, min(config.linear, config.resolution))
+        self.model.to(self.device).to(memory_format=torch.channels_last)
         self.critic.to(self.device)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.codes = torch.zeros(0, config.w_dim, device=self.device)  # the latest codes of photographs
         self.step = self.images_seen = self.bad_steps = 0
         d = list(self.discriminator.parameters())
-        held = {id(p) for p in d}
+        m = list(self.mapping_network.parameters())
+        held = {id(p) for p in d + m}
         g = [p for p in self.model.parameters() if id(p) not in held]
         self.optimizers = {
             "generator": torch.optim.Adam(g, lr=config.lr, betas=(0.8, 0.99)),
-            "discriminator": torch.optim.Adam(d, lr=config.d_lr, betas=(0.0, 0.99)),
+            "discriminator": torch.optim.Adam(d, lr=config.d_lr, betas=(0.5, 0.99)),
+            "mapping": torch.optim.Adam(m, lr=config.lr, betas=(0.0, 0.99)),
             "critic": torch.optim.Adam(self.critic.parameters(), lr=config.d_lr, betas=(0.0, 0.99)),
         }
 
@@ -99,6 +102,11 @@ class Trainer:
     def encoder(self) -> Encoder:
         assert isinstance(self.model.encoder, Encoder)
         return self.model.encoder
+
+    @property
+    def mapping_network(self) -> nn.Module:
+        assert isinstance(self.model, StyleGAN2)
+        return self.model.map
 
     @property
     def discriminator(self) -> Discriminator:
@@ -112,7 +120,9 @@ class Trainer:
             self.step, self.images_seen = self.step + 1, self.images_seen + self.config.batch
             self.bad_steps = 0 if losses else self.bad_steps + 1
             if self.bad_steps >= 50:
-                raise TrainingError("the loss was not finite 50 times in a row; lower lr, and resume from the last checkpoint")
+                raise TrainingError(
+                    "the loss was not finite 50 times in a row; lower lr, and resume from the last checkpoint"
+                )
             yield TrainStep(self.images_seen, losses)
 
     def one_step(self) -> dict[str, float]:
@@ -120,35 +130,36 @@ class Trainer:
         c = self.config
         rng = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)  # so that resuming needs no state
         for name, optimizer in self.optimizers.items():
-            optimizer.param_groups[0]["lr"] = (c.lr if name == "generator" else c.d_lr) * self.lr_factor()
+            optimizer.param_groups[0]["lr"] = (
+                c.d_lr if name in ("discriminator", "critic") else c.lr
+            ) * self.lr_factor()
         real = self.pictures.draw(c.batch, rng).to(self.device)
         adversarial = self.images_seen >= c.warmup
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=c.bf16):
-            ws, shared, offsets, sampled = self.styles(real, rng, adversarial)
-            noise = tuple(n.to(self.device) for n in self.model.sample_noise(len(ws), int(torch.randint(2**31, (), generator=rng))))
+            ws, shared, offsets = self.styles(real, rng, adversarial)
+            noise = tuple(
+                n.to(self.device)
+                for n in self.model.sample_noise(len(ws), int(torch.randint(2**31, (), generator=rng)))
+            )
             images = self.model.synthesis(ws, noise)
             leaf = images.detach().requires_grad_()
             losses, gradient = self.image_gradients(leaf, real, rng, adversarial)
         penalty = c.w_penalty * (shared.square().mean() + 20 * offsets.square().mean())
         losses["penalty"] = float(penalty.detach())
-        if adversarial:
-            self.codes = torch.cat([shared.detach(), self.codes])[:512]
-            pull = generator_loss((self.critic(sampled),))
-            losses["mapping"] = float(pull.detach())
-            penalty = penalty + 0.1 * pull
         optimizer = self.optimizers["generator"]
-        optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         torch.autograd.backward([images, penalty], [gradient, None])
         if not self.descend(optimizer):
             return {}
         if adversarial:
-            losses["critic"] = self.critic_step(sampled.detach())
+            self.codes = torch.cat([shared.detach(), self.codes])[:512]
+            losses |= self.map_rounds(rng)
         self.update_average(shared.detach())
         return losses
 
     def styles(
         self, real: Float[Tensor, "batch 3 h w"], rng: torch.Generator, adversarial: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Styles to render (codes, then mixtures, then samples), and the parts that they were made of."""
         c, batch = self.config, len(real)
         shared, offsets = self.encoder.parts(real)
@@ -156,18 +167,16 @@ class Trainer:
         keep = (torch.rand(batch, 1, 1, generator=rng) < 0.7).to(self.device)  # the others must do without offsets
         codes = shared[:, None] + offsets * keep
         if not adversarial:
-            return codes, shared, offsets, shared[:0]
-        third = batch * 3 // 8
-        t = torch.rand(third, 1, 1, generator=rng)
-        by_resolution = torch.rand(third, len(set(self.model.ws_resolutions)), 1, generator=rng)
+            return codes, shared, offsets
+        half = batch // 2
+        t = torch.rand(half, 1, 1, generator=rng)
+        by_resolution = torch.rand(half, len(set(self.model.ws_resolutions)), 1, generator=rng)
         order = {r: i for i, r in enumerate(sorted(set(self.model.ws_resolutions)))}
         by_layer = by_resolution[:, [order[r] for r in self.model.ws_resolutions]]
-        t = torch.where(torch.rand(third, 1, 1, generator=rng) < 0.5, t, by_layer).to(self.device)
-        mixed = codes[:third].lerp(codes[batch - third :], t)
-        z = torch.randn(64, self.model.z_dim, generator=rng).to(self.device)
-        sampled = self.model.mapping(z)[:, 0].float()
-        samples = sampled[:third, None].expand(-1, self.model.num_ws, -1)
-        return torch.cat([codes, mixed, samples]), shared, offsets, sampled
+        t = torch.where(torch.rand(half, 1, 1, generator=rng) < 0.5, t, by_layer).to(self.device)
+        mixed = codes[:half].lerp(codes[batch - half :], t)
+        z = torch.randn(half, self.model.z_dim, generator=rng).to(self.device)
+        return torch.cat([codes, mixed, self.model.mapping(z).float()]), shared, offsets
 
     def image_gradients(
         self, leaf: Tensor, real: Tensor, rng: torch.Generator, adversarial: bool
@@ -182,16 +191,23 @@ class Trainer:
         state = rng.get_state()
         fake_maps = self.discriminator.features(diff_augment(leaf, rng, c.augment))
         rng.set_state(state)  # photographs and their reconstructions are changed alike
-        real_maps = self.discriminator.features(diff_augment(torch.cat([real, leaf[batch:].detach()]), rng, c.augment)[:batch])
+        real_maps = self.discriminator.features(
+            diff_augment(torch.cat([real, leaf[batch:].detach()]), rng, c.augment)[:batch]
+        )
         fake, true = self.discriminator.logits(fake_maps), self.discriminator.logits(real_maps)
         match = feature_matching(tuple(m[:batch] for m in fake_maps), tuple(m.detach() for m in real_maps))
         signal = generator_loss(fake) + c.matching * match
         (push,) = torch.autograd.grad(signal, leaf, retain_graph=True)
-        # Of equal length on the reconstructions; mixtures and samples have no other gradient and take the same scale.
+        # Measured on the reconstructions; mixtures and samples have no other gradient to measure it by.
         scale = c.adversarial * gradient.norm() / push[:batch].norm().clamp(min=1e-12)
         d_loss = discriminator_loss(true, fake)
-        losses |= {"adversarial": float(signal.detach()), "matching": float(match.detach()), "discriminator": float(d_loss.detach())}
+        losses |= {
+            "adversarial": float(signal.detach()),
+            "matching": float(match.detach()),
+            "discriminator": float(d_loss.detach()),
+        }
         self.discriminator_step(d_loss, real)
+        push[batch:] *= c.imagined
         return losses, gradient + scale * push
 
     def discriminator_step(self, loss: Tensor, real: Tensor) -> None:
@@ -204,15 +220,24 @@ class Trainer:
             (16 * c.r1 / 2 * r1_penalty(self.discriminator, real)).backward()
         self.descend(optimizer)
 
-    def critic_step(self, sampled: Tensor) -> float:
-        """The critic in W tells codes of photographs from samples of the mapping network."""
-        rows = torch.arange(len(sampled)) * max(len(self.codes) // len(sampled), 1) % len(self.codes)
-        codes = self.codes[rows.to(self.device)]
-        loss = discriminator_loss((self.critic(codes),), (self.critic(sampled),)) + 0.05 * r1_penalty(self.critic, codes)
-        self.optimizers["critic"].zero_grad(set_to_none=True)
-        loss.backward()
-        self.descend(self.optimizers["critic"])
-        return float(loss.detach())
+    def map_rounds(self, rng: torch.Generator) -> dict[str, float]:
+        """Pull samples of the mapping network to where the codes lie; the first round adds the images' gradient."""
+        losses = {}
+        for _ in range(self.config.mapping_rounds):
+            z = torch.randn(64, self.model.z_dim, generator=rng).to(self.device)
+            sampled = self.mapping_network(z, None)
+            pull = generator_loss((self.critic(sampled),))
+            (0.1 * pull).backward()
+            self.descend(self.optimizers["mapping"])
+            self.mapping_network.zero_grad(set_to_none=True)
+            codes = self.codes[torch.randint(len(self.codes), (64,), generator=rng).to(self.device)]
+            real, fake = (self.critic(codes),), (self.critic(sampled.detach()),)
+            loss = discriminator_loss(real, fake) + 0.05 * r1_penalty(self.critic, codes)
+            self.critic.zero_grad(set_to_none=True)
+            loss.backward()
+            self.descend(self.optimizers["critic"])
+            losses = {"mapping": float(pull.detach()), "critic": float(loss.detach())}
+        return losses
 
     def descend(self, optimizer: torch.optim.Optimizer) -> bool:
         """Clip and step; False, and no step, if a gradient is not finite."""
@@ -236,8 +261,13 @@ class Trainer:
     def state(self) -> dict[str, object]:
         """Plain tensors, numbers and containers; enough to go on as if never stopped."""
         return {
-            "config": asdict(self.config), "step": self.step, "images_seen": self.images_seen, "codes": self.codes,
-            "model": self.model.state_dict(), "ema": self.ema.state_dict(), "critic": self.critic.state_dict(),
+            "config": asdict(self.config),
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "codes": self.codes,
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "critic": self.critic.state_dict(),
             "optimizers": {k: o.state_dict() for k, o in self.optimizers.items()},
         }
 
@@ -260,12 +290,14 @@ def start_from_pca(model: Generator, pictures: Pictures, size: int) -> None:
     x = F.adaptive_avg_pool2d(pictures.images[:20_000].float() / 127.5 - 1, size)
     x = torch.cat([x, x.flip(3)]).flatten(1)
     mean = x.mean(dim=0)
-    _, scale, axes = torch.svd_lowrank(x - mean, q=model.w_dim, niter=2)
-    scale = scale / len(x) ** 0.5
+    _, scale, axes = torch.svd_lowrank(x - mean, q=min(model.w_dim, *x.shape), niter=2)
+    spare = model.w_dim - len(scale)  # numbers of w that have no component of their own
+    scale, axes = F.pad(scale, (0, spare)) / len(x) ** 0.5, F.pad(axes, (0, spare))
+    scale = scale.clamp(min=float(scale[0]) / 1000)
     assign(model.encoder.linear, (axes / scale).T, -(axes / scale).T @ mean)
     nn.init.zeros_(model.encoder.shared.weight)
-    block = next(b for b in model.blocks if b.spatial is not None and b.spatial.shape[1] == size)
-    assign(block.spatial.draw, axes * scale, mean)
+    maps = next(m for m in model.modules() if isinstance(m, StyleMap))
+    assign(maps.draw, axes * scale, mean)
 
 
 def assign(layer: EqualLinear, weight: Tensor, bias: Tensor) -> None:
@@ -280,7 +312,9 @@ class WCritic(nn.Module):
     def __init__(self, w_dim: int, hidden: int = 512) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            EqualLinear(w_dim, hidden, activate=True), EqualLinear(hidden, hidden, activate=True), EqualLinear(hidden, 1)
+            EqualLinear(w_dim, hidden, activate=True),
+            EqualLinear(hidden, hidden, activate=True),
+            EqualLinear(hidden, 1),
         )
 
     def forward(self, w: Float[Tensor, "batch w_dim"]) -> Float[Tensor, "batch 1"]:
@@ -289,10 +323,18 @@ class WCritic(nn.Module):
 
 def build_model(config: TrainConfig) -> Generator:
     """An untrained generator with its encoder and discriminator."""
+    linear = min(config.linear, config.resolution)
+    spatial = tuple(3 if 4 * 2**i == linear else 0 for i in range(len(config.channels)))
     generator = StyleGAN2(
         StyleGAN2Config(
-            img_resolution=config.resolution, z_dim=config.w_dim, w_dim=config.w_dim,
-            mapping_layers=config.mapping_layers, channels=config.channels, start=config.start, spatial=config.spatial,  # type: ignore[arg-type]
+            img_resolution=config.resolution,
+            z_dim=config.w_dim,
+            w_dim=config.w_dim,
+            mapping_layers=config.mapping_layers,
+            mapping_lr=config.mapping_lr,
+            mapping_linear=True,
+            channels=config.channels,
+            spatial=spatial,
         )
     )
     for name, parameter in generator.named_parameters():  # nearly alike for every w at first, and of low contrast
@@ -302,11 +344,16 @@ def build_model(config: TrainConfig) -> Generator:
             parameter.data.mul_(0.2)
     generator.encoder = Encoder(
         EncoderConfig(
-            img_resolution=config.resolution, num_ws=generator.num_ws, w_dim=config.w_dim, channels=config.channels,
-            linear=config.linear,
+            img_resolution=config.resolution,
+            num_ws=generator.num_ws,
+            w_dim=config.w_dim,
+            channels=config.channels,
+            linear=linear,
         )
     )
-    generator.discriminator = Discriminator(DiscriminatorConfig(img_resolution=config.resolution, channels=config.channels))
+    generator.discriminator = Discriminator(
+        DiscriminatorConfig(img_resolution=config.resolution, channels=config.channels)
+    )
     return generator
 
 

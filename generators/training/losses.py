@@ -1,5 +1,7 @@
 """What training descends: reconstruction, adversarial and feature-matching terms, and R1."""
 
+from math import log2
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -13,7 +15,7 @@ Scores = tuple[Tensor, ...]  # one tensor (batch, scores) a head
 def reconstruction(image: Float[Tensor, "batch c h w"], target: Float[Tensor, "batch c h w"]) -> Float[Tensor, ""]:
     """Mean over the batch of L1, L2 and the L1 of the Laplacian pyramid."""
     difference = image - target
-    bands = laplacian_pyramid(difference)  # the pyramid is linear
+    bands = laplacian_pyramid(difference, int(log2(image.shape[-1])) - 1)  # down to 4 px; the pyramid is linear
     return difference.abs().mean() + difference.square().mean() + torch.stack([b.abs().mean() for b in bands]).sum()
 
 

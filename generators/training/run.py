@@ -36,8 +36,16 @@ class Progress:
 
 
 def train(
-    pictures: Pictures, out: Path, config: TrainConfig, *, run: Path, resume: bool = False, card: dict | None = None,
-    every: float = 240.0, holdout: int = 100, device: str = "cpu",
+    pictures: Pictures,
+    out: Path,
+    config: TrainConfig,
+    *,
+    run: Path,
+    resume: bool = False,
+    card: dict | None = None,
+    every: float = 240.0,
+    holdout: int = 100,
+    device: str = "cpu",
 ) -> Iterator[Progress]:
     """Train to config.images, yielding each step; every so many seconds measure, save, and keep the best in out.
 
@@ -78,7 +86,9 @@ def restore(trainer: Trainer, run: Path) -> float:
         trainer.restore(state)
     except (RuntimeError, ValueError, KeyError) as error:
         shape = json.dumps({k: state["config"][k] for k in ("resolution", "channels", "w_dim")})
-        raise TrainingError(f"{path} is a run of another shape ({shape}); give the same sizes, or start anew") from error
+        raise TrainingError(
+            f"{path} is a run of another shape ({shape}); give the same sizes, or start anew"
+        ) from error
     return float(state.get("best", -1.0))
 
 
@@ -102,7 +112,9 @@ def contact_sheet(model: Generator, held: UInt8[Tensor, "count 3 size size"], co
     ws, noise = model.encoder(target), model.fixed_noise(len(target))
     z = torch.randn(len(target), model.z_dim, generator=torch.Generator().manual_seed(0)).to(target.device)
     rows = [target]
-    rows += [model.synthesis(w, noise) for w in (ws, ws.lerp(ws.roll(-1, 0), 0.5), model.mapping(z, truncation_psi=0.7))]
+    rows += [
+        model.synthesis(w, noise) for w in (ws, ws.lerp(ws.roll(-1, 0), 0.5), model.mapping(z, truncation_psi=0.7))
+    ]
     return grid(torch.stack(rows))
 
 
@@ -116,7 +128,17 @@ def grid(images: Float[Tensor, "rows columns c h w"]) -> Image.Image:
 
 def write_row(path: Path, row: dict[str, float | int | None]) -> None:
     """Append a row to a CSV file; a loss that was not taken leaves its field empty."""
-    names = ["images", "psnr", "reconstruction", "penalty", "adversarial", "matching", "discriminator", "mapping", "critic"]
+    names = [
+        "images",
+        "psnr",
+        "reconstruction",
+        "penalty",
+        "adversarial",
+        "matching",
+        "discriminator",
+        "mapping",
+        "critic",
+    ]
     fresh = not path.exists()
     with path.open("a", newline="") as f:
         writer = csv.DictWriter(f, names, extrasaction="ignore")

@@ -10,7 +10,6 @@ from generators.ops import (
     downsample2d,
     fir,
     fir_kernel,
-    laplacian_pyramid,
     modulated_conv2d,
     normalize_2nd_moment,
     upsample2d,
@@ -143,28 +142,6 @@ def test_fir_kernel_and_padding():
     assert (64 * kernel).tolist() == [[1, 3, 3, 1], [3, 9, 9, 3], [3, 9, 9, 3], [1, 3, 3, 1]]
     impulse = torch.ones(1, 2, 1, 1)
     torch.testing.assert_close(fir(impulse, fir_kernel(SKEWED), (3, 3))[0, 1], fir_kernel(SKEWED))
-
-
-def rebuilt(bands):
-    x = bands[-1]
-    for band in reversed(bands[:-1]):
-        x = band + upsample2d(x, fir_kernel())
-    return x
-
-
-@pytest.mark.parametrize(("size", "sizes"), [((32, 32), [32, 16, 8, 4]), ((20, 28), [20, 10, 5]), ((4, 4), [4])])
-def test_laplacian_pyramid_adds_up_again(size, sizes):
-    x = draw(2, 3, *size)
-    bands = laplacian_pyramid(x)
-    assert [b.shape[2] for b in bands] == sizes
-    torch.testing.assert_close(rebuilt(bands), x)
-
-
-def test_laplacian_pyramid_of_a_constant_is_its_rest():
-    bands = laplacian_pyramid(torch.full((1, 1, 64, 64), -0.4), smallest=16)
-    torch.testing.assert_close(bands[0][:, :, 3:-3, 3:-3], torch.zeros(1, 1, 58, 58))
-    torch.testing.assert_close(bands[-1][:, :, 3:-3, 3:-3], torch.full((1, 1, 10, 10), -0.4))
-    assert len(bands) == 3
 
 
 def test_normalize_gives_unit_mean_square():
