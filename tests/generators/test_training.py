@@ -15,6 +15,7 @@ from torch import nn
 
 from generators.errors import TrainingError
 from generators.files import load_model
+from generators.stylegan2 import StyleMap
 from generators.training import loop
 from generators.training.augment import diff_augment, shift
 from generators.training.data import Pictures, load_pictures
@@ -422,3 +423,19 @@ print(*sorted(optional & sys.modules.keys()))
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+def test_a_start_from_principal_components_renders_them():
+    """The code of a small picture, drawn by the style map, is its projection on the principal components."""
+    varied = torch.randint(0, 256, (40, 3, 8, 8), generator=rng()).to(torch.uint8)
+    pictures = replace(flat(), images=varied, weights=torch.full((40,), 1 / 40))
+    trainer = Trainer(replace(TINY, linear=8, w_dim=16), pictures)
+    small = pictures.images.float() / 127.5 - 1
+    w, _ = trainer.encoder.parts(small)
+    drawn = next(m for m in trainer.model.modules() if isinstance(m, StyleMap)).draw(w)
+    every = torch.cat([small, small.flip(3)]).flatten(1)
+    mean = every.mean(dim=0)
+    axes = torch.linalg.svd(every - mean, full_matrices=False)[2][:16].T
+    wanted = (small.flatten(1) - mean) @ axes @ axes.T + mean
+    torch.testing.assert_close(drawn, wanted, rtol=1e-3, atol=5e-3)
+    assert w.square().mean() == pytest.approx(1, rel=0.2)  # whitened
