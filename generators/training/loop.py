@@ -290,9 +290,11 @@ def start_from_pca(model: Generator, pictures: Pictures, size: int) -> None:
     x = F.adaptive_avg_pool2d(pictures.images[:20_000].float() / 127.5 - 1, size)
     x = torch.cat([x, x.flip(3)]).flatten(1)
     mean = x.mean(dim=0)
-    _, scale, axes = torch.svd_lowrank(x - mean, q=min(model.w_dim, *x.shape), niter=2)
-    spare = model.w_dim - len(scale)  # numbers of w that have no component of their own
-    scale, axes = F.pad(scale, (0, spare)) / len(x) ** 0.5, F.pad(axes, (0, spare))
+    values, axes = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    count = min(model.w_dim, len(values))
+    spare = model.w_dim - count  # numbers of w that have no component of their own
+    scale = F.pad(values.flip(0)[:count].clamp(min=0).sqrt(), (0, spare))
+    axes = F.pad(axes.flip(1)[:, :count], (0, spare))
     scale = scale.clamp(min=float(scale[0]) / 1000)
     assign(model.encoder.linear, (axes / scale).T, -(axes / scale).T @ mean)
     nn.init.zeros_(model.encoder.shared.weight)
