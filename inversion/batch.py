@@ -1,24 +1,113 @@
-"""Photographs -> a folder of results, batch by batch; what is done is on disk."""
+"""Many photographs, batch by batch: `invert_batches` walks over them, `invert_files` writes a folder of results."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import monotonic
+from typing import TypeVar
 
 from generators.base import Generator
 from inversion.bundle import save
 from inversion.errors import ImageError, InversionError, SettingsError
-from inversion.evaluate import Progress, measured, peak_memory_mb
 from inversion.image import WRITES, write_bytes, write_image
 from inversion.latent import Latent, stack
 from inversion.loop import InvertConfig, Step, check_budget
 from inversion.losses import check_weights
 from inversion.output import check_folder
-from inversion.photograph import Inversion, Target, load_target, search, stacked
+from inversion.photograph import Inversion, Target, load_target, measure_one, search, stacked
 from inversion.report import as_json
 
 Record = dict[str, object]
+Progress = Callable[[int, int, Step], object]  # photographs done, photographs in all, the present batch's step
+Source = TypeVar("Source")
+Thing = TypeVar("Thing")
+
+
+def invert_batches(
+    generator: Generator,
+    sources: Sequence[Source],
+    load: Callable[[Source], Target],
+    config: InvertConfig,
+    *,
+    recipe: str,
+    batch: int = 8,
+    init: Latent | None = None,
+    budget: float | None = None,
+    progress: Progress | None = None,
+    keep_best: bool = False,
+) -> Iterator[Iterator[Inversion | ImageError]]:
+    """Invert what load makes of the sources, batch by batch; a batch's results are measured as they are asked for.
+
+    They come in the order of the sources, an ImageError in the place of what could not be loaded, or diverged and
+    renders to NaN. init: one latent that all start from; budget: seconds a source; recipe is the name that goes with
+    config. keep_best: Ctrl-C ends a search at its best step, which is yielded before KeyboardInterrupt goes on.
+    """
+    for first in range(0, len(sources), batch):
+        loaded = [attempt(load, source) for source in sources[first : first + batch]]
+        targets = [one for one in loaded if isinstance(one, Target)]
+        began = monotonic()
+        steps = search_all(generator, targets, config, init, budget)
+        step, stopped = last_of(steps, progress, first, len(sources))
+        if stopped and not keep_best:
+            raise KeyboardInterrupt
+        share = (monotonic() - began) / max(1, len(targets))
+        yield results(generator, loaded, step, config, recipe=recipe, seconds=share)
+        if stopped:
+            raise KeyboardInterrupt
+
+
+def attempt(make: Callable[..., Thing], *args: object, **more: object) -> Thing | ImageError:
+    """What make gives, or the ImageError that it raises."""
+    try:
+        return make(*args, **more)
+    except ImageError as error:
+        return error
+
+
+def search_all(
+    generator: Generator, targets: Sequence[Target], config: InvertConfig, init: Latent | None, budget: float | None
+) -> Iterator[Step]:
+    """`search` for a batch, each from init; nothing where there is no target. budget: seconds a photograph."""
+    if targets:
+        start = None if init is None else stack([init] * len(targets))
+        limit = None if budget is None else budget * len(targets)
+        yield from search(generator, stacked(targets), config, init=start, budget=limit)
+
+
+def last_of(steps: Iterable[Step], progress: Progress | None, done: int, total: int) -> tuple[Step | None, bool]:
+    """The last step of a search, and whether Ctrl-C ended it; before the first step Ctrl-C passes."""
+    step = None
+    try:
+        for step in steps:
+            if progress is not None:
+                progress(done, total, step)
+    except KeyboardInterrupt:
+        if step is None:
+            raise
+        return step, True
+    return step, False
+
+
+def results(
+    generator: Generator,
+    loaded: Sequence[Target | ImageError],
+    step: Step | None,
+    config: InvertConfig,
+    *,
+    recipe: str,
+    seconds: float,
+) -> Iterator[Inversion | ImageError]:
+    """A batch's results, one by one; step is of the search over its targets, None where there are none."""
+    index = count()
+    for found in loaded:
+        if isinstance(found, Target):
+            assert step is not None  # a search yields its first guess at least
+            yield attempt(measure_one, generator, found, step, next(index), config, recipe=recipe, seconds=seconds)
+        else:
+            yield found
 
 
 def invert_files(
@@ -48,57 +137,15 @@ def invert_files(
     check_budget(budget)
     check_weights(config.loss)
     check_folder(out)
-    work, records = list(zip(photos, stems(photos, out), strict=True)), []
-    for first in range(0, len(work), batch):
-        part = [(photo, out / stem, load(photo, generator, align, face)) for photo, stem in work[first : first + batch]]
-        targets = [target for _, _, target in part if isinstance(target, Target)]
-        began = monotonic()
-        steps = search_all(generator, targets, config, init, budget)
-        step, stopped = last_of(steps, progress, first, len(work))
-        share, index = (monotonic() - began) / max(1, len(targets)), iter(range(len(targets)))
-        for photo, stem, found in part:
-            if isinstance(found, Target):
-                assert step is not None  # a search yields its first guess at least
-                found = measured(generator, found, step, next(index), config, recipe=recipe, seconds=share)
-            records.append(keep(photo, found, stem, generator))
+    records, names = [], zip(photos, stems(photos, out), strict=True)
+    load = partial(load_target, generator=generator, align=align, face=face)
+    batches = invert_batches(generator, photos, load, config, recipe=recipe, batch=batch, init=init, budget=budget,
+                             progress=progress, keep_best=True)
+    for found in batches:  # each takes as many names as it has results
+        new = [keep(photo, one, out / stem, generator) for one, (photo, stem) in zip(found, names, strict=False)]
+        records += new
         write_bytes((as_json(records, indent=1) + "\n").encode(), out / "report.json")
-        yield from records[first:]
-        if stopped:
-            raise KeyboardInterrupt
-
-
-def load(photo: str, generator: Generator, align: bool, face: int | None) -> Target | InversionError:
-    """The photograph as a target, or what was wrong with it."""
-    try:
-        return load_target(photo, generator, align=align, face=face)
-    except ImageError as error:
-        return error
-
-
-def search_all(
-    generator: Generator, targets: Sequence[Target], config: InvertConfig, init: Latent | None, budget: float | None
-) -> Iterator[Step]:
-    """`search` for a batch, each from init; nothing where there is no target. budget: seconds a photograph."""
-    if targets:
-        start = None if init is None else stack([init] * len(targets))
-        limit = None if budget is None else budget * len(targets)
-        yield from search(generator, stacked(targets), config, init=start, budget=limit)
-
-
-def last_of(
-    steps: Iterable[Step], progress: Progress | None, done: int, total: int
-) -> tuple[Step | None, bool]:
-    """The last step of a search, and whether Ctrl-C ended it; before the first step Ctrl-C passes."""
-    step = None
-    try:
-        for step in steps:
-            if progress is not None:
-                progress(done, total, step)
-    except KeyboardInterrupt:
-        if step is None:
-            raise
-        return step, True
-    return step, False
+        yield from new
 
 
 def keep(photo: str, found: Inversion | InversionError, stem: Path, generator: Generator) -> Record:
@@ -144,3 +191,13 @@ def pictures_in(sources: Sequence[str]) -> list[str]:
             raise ImageError(f"{source} holds no picture; name a folder of .{', .'.join(WRITES)} files")
         found += inside
     return found
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held so far, in MB (10^6 bytes); None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

@@ -1,11 +1,10 @@
 """Reconstruction measured over a folder or a zip of portraits, by the conventions of `metrics`."""
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
-from time import monotonic
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
@@ -13,14 +12,14 @@ from PIL import Image
 
 from generators.base import Generator
 from inversion.align import describe
+from inversion.batch import Progress, invert_batches, peak_memory_mb
 from inversion.errors import ImageError, InversionError, SettingsError
 from inversion.image import WRITES, read_image, to_pil
-from inversion.loop import InvertConfig, Step
+from inversion.loop import InvertConfig
 from inversion.metrics import SAME_PERSON, summary
-from inversion.photograph import Inversion, Target, load_target, measure_one, search, stacked
+from inversion.photograph import Inversion, load_target
 
 MEASURES = ("seconds", "psnr_db", "ssim", "identity")
-Progress = Callable[[int, int, Step], object]  # photographs done, photographs in all, the present batch's step
 
 
 @dataclass(frozen=True)
@@ -106,41 +105,10 @@ def invert_all(
         if value is not None and value < 1:
             raise SettingsError(f"{name} is {value}; give a count of pictures from 1 on")
     files = pictures(source)[:limit]
-    for start in range(0, len(files), batch):
-        loaded = [(file.name, load(file, generator, align)) for file in files[start : start + batch]]
-        targets = [target for _, target in loaded if isinstance(target, Target)]
-        step, seconds = None, 0.0
-        if targets:
-            began, limit_s = monotonic(), None if budget is None else budget * len(targets)
-            for step in search(generator, stacked(targets), config, budget=limit_s):
-                if progress is not None:
-                    progress(start, len(files), step)
-            seconds = (monotonic() - began) / len(targets)
-        found = iter(range(len(targets)))
-        for name, target in loaded:
-            if isinstance(target, Target):
-                assert step is not None  # a search yields its first guess at least
-                yield name, measured(generator, target, step, next(found), config, recipe=recipe, seconds=seconds)
-            else:
-                yield name, target
-
-
-def load(picture: Picture, generator: Generator, align: bool) -> Target | InversionError:
-    """The picture as a target, or what was wrong with it."""
-    try:
-        return load_target(picture.read(), generator, align=align)
-    except ImageError as error:
-        return error
-
-
-def measured(
-    generator: Generator, target: Target, step: Step, index: int, config: InvertConfig, *, recipe: str, seconds: float
-) -> Inversion | InversionError:
-    """The inversion, or what was wrong with it: one that diverged renders to NaN."""
-    try:
-        return measure_one(generator, target, step, index, config, recipe=recipe, seconds=seconds)
-    except ImageError as error:
-        return error
+    batches = invert_batches(generator, files, lambda file: load_target(file.read(), generator, align=align), config,
+                             recipe=recipe, batch=batch, budget=budget, progress=progress)
+    for file, result in zip(files, chain.from_iterable(batches), strict=True):
+        yield file.name, result
 
 
 def record(name: str, result: Inversion) -> dict[str, Any]:
@@ -170,13 +138,3 @@ def summarize(records: Iterable[dict]) -> dict[str, Any]:
         "peak_memory_mb": max((r["peak_memory_mb"] or 0.0 for r in good), default=None),
         "n": len(records), "failed": len(records) - len(good),
     }
-
-
-def peak_memory_mb() -> float | None:
-    """The most memory that this process has held so far, in MB (10^6 bytes); None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

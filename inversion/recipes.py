@@ -1,11 +1,13 @@
 """Published settings by name. To add one, write a line in RECIPES."""
 
 from dataclasses import replace
+from typing import Any
 
 from generators.base import Generator
 from inversion.errors import SettingsError
 from inversion.latent import LatentSpace
 from inversion.loop import InvertConfig
+from inversion.losses import parse_weights
 
 RECIPES = {
     # Karras et al. 2020 (StyleGAN2), appendix D: one w for all layers, noise optimised, LPIPS.
@@ -32,3 +34,18 @@ def recipe(name: str, generator: Generator) -> InvertConfig:
     if "features" in config.loss and generator.discriminator is None:
         config = replace(config, loss={k: v for k, v in config.loss.items() if k != "features"} | {"ms_ssim": 0.5})
     return config
+
+
+def config_of(generator: Generator, name: str, **given: Any) -> InvertConfig:
+    """The recipe's settings, but for those that are given and not None; space and loss may come as text.
+
+    Several restarts start at random unless start is given; SettingsError where it is another, or for what `recipe`,
+    `parse_weights` and InvertConfig refuse.
+    """
+    given = {setting: value for setting, value in given.items() if value is not None}
+    if given.get("restarts", 1) > 1 and given.setdefault("start", "random") != "random":
+        raise SettingsError(f"restarts are random starts, and start is {given['start']}; leave one of them out")
+    for setting, read in (("space", LatentSpace), ("loss", parse_weights)):
+        if isinstance(given.get(setting), str):
+            given[setting] = read(given[setting])
+    return replace(recipe(name, generator), **given)

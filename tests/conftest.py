@@ -1,12 +1,25 @@
+import copy
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from PIL import Image
 
+from cli import main
+from generators import load
 from generators.base import Generator
+from generators.discriminator import Discriminator, DiscriminatorConfig
+from generators.encoder import Encoder, EncoderConfig
+from generators.files import save_model
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from inversion.bundle import save
+from inversion.latent import sample_latent
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "portraits"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "portraits"
 
 
 def tiny_generator(seed: int = 0, **settings: object) -> Generator:
@@ -32,3 +45,68 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared/portraits beside the repository")
     return SHARED
+
+
+# For the tests of the command line
+
+
+@pytest.fixture(scope="session")
+def model(generator, tmp_path_factory) -> str:
+    """The tiny generator as a file, with an encoder and a discriminator."""
+    whole, sizes = copy.deepcopy(generator), {"img_resolution": 16, "channels": (8, 8, 8)}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        whole.encoder = Encoder(EncoderConfig(num_ws=whole.num_ws, w_dim=8, hidden=16, **sizes))
+        whole.discriminator = Discriminator(DiscriminatorConfig(**sizes))
+    whole.card = {"licence": "CC0", "data": ["noise"]}
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(whole, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("photos")
+    for i, name in enumerate("abc"):
+        picture(i).save(folder / f"{name}.png")
+    return [str(folder / f"{name}.png") for name in "abc"]
+
+
+@pytest.fixture(scope="session")
+def latents(model, tmp_path_factory) -> list[str]:
+    folder, g = tmp_path_factory.mktemp("latents"), load(model)
+    paths = [str(folder / f"{name}.latent.safetensors") for name in "abc"]
+    for latent, path in zip(sample_latent(g, batch=3, seed=5).split(), paths, strict=True):
+        save(latent, path, g)
+    return paths
+
+
+@pytest.fixture
+def latent(model, monkeypatch, tmp_path):
+    """The command line in this process, its cache in tmp_path."""
+    monkeypatch.setenv("LATENT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LATENT_GENERATOR", model)
+    return lambda *args, **more: CliRunner().invoke(main, [str(a) for a in args], **more)
+
+
+def picture(seed: int, size: int = 24) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    return small.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def objects(result) -> list[dict]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def refused(result, *words: str, status: int = 1) -> None:
+    """One line on standard error, with these words in it, and the right status."""
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("objective:")]
+    assert result.exit_code == status, result.output
+    assert len(lines) == 1 and lines[0].startswith("error: "), lines
+    assert all(word in lines[0] for word in words), lines[0]
+
+
+def pixels(path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))

@@ -15,8 +15,8 @@ ORDER = [
     "inversion.errors", "inversion.image", "inversion.align", "inversion.latent", "inversion.features",
     "inversion.losses", "inversion.encoder", "inversion.loop", "inversion.recipes", "inversion.tune", "inversion.edit",
     "inversion.family", "inversion.directions", "inversion.metrics", "inversion.photograph", "inversion.bundle",
-    "inversion.cache", "inversion.evaluate", "inversion.report", "inversion.output", "inversion.batch",
-    "inversion.video", "inversion.plot", "inversion",
+    "inversion.cache", "inversion.report", "inversion.output", "inversion.batch", "inversion.evaluate",
+    "inversion.video", "inversion.plot", "inversion.terminal", "inversion",
     "cli",
 ]  # fmt: skip
 HEAVY = {"dlib", "lpips", "matplotlib", "imageio", "sklearn", "torchvision", "face_recognition_models"}

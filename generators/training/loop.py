@@ -44,20 +44,20 @@ class TrainConfig:
     mapping_lr: float = 0.3  # relative to lr
     mapping_rounds: int = 4  # steps of the mapping network and its critic for each step of the rest
     linear: int = 32  # px of the pictures whose principal components the codes start from; 0: start from nothing
-    batch: int = 8
+    batch: int = 16
     images: int = 200_000  # photographs to see in all
-    warmup: int = 25_000  # of them by reconstruction alone
+    warmup: int = 12_000  # of them by reconstruction alone
     lr: float = 0.002  # of generator and encoder
-    d_lr: float = 0.002  # of the discriminators
+    d_lr: float = 0.004  # of the discriminators
     rampdown: float = 0.3  # share of the run over which lr falls to a tenth
-    adversarial: float = 0.6  # length of the adversarial gradient on the image, relative to reconstruction's
+    adversarial: float = 0.8  # length of the adversarial gradient on the image, relative to reconstruction's
     imagined: float = 2.0  # weight of that gradient on mixtures and samples
     matching: float = 2.0  # weight of feature matching within it
-    r1: float = 0.5  # every 16th step
-    augment: float = 0.4  # strength of DiffAugment
+    r1: float = 0.02  # every 16th step
+    augment: float = 0.2  # strength of DiffAugment
     w_noise: float = 0.1  # standard deviation, added to codes so that their neighbours render too
     w_penalty: float = 0.0005  # of the mean square of codes, and twenty times that of the offsets between layers
-    ema: float = 0.9985  # decay a step, at a batch of 16
+    ema: float = 0.998  # decay a step, at a batch of 16
     clip: float = 5.0  # gradient norm
     bf16: bool = True  # autocast
     seed: int = 0
@@ -282,9 +282,11 @@ class Trainer:
 
 @torch.no_grad()
 def start_from_pca(model: Generator, pictures: Pictures, size: int) -> None:
-    """Let codes be the whitened principal components of small pictures, and the style map of that size their picture.
+    """Let codes be the whitened principal components of small pictures, and the style map draw their picture.
 
-    Learning then starts from the best linear code, with all components equally large, and need not find it first.
+    Learning then starts from the best linear code, with all components equally large, and need not find it first. The
+    map has half of the picture's size, with 2 x 2 pixels in the channels: what is drawn linearly is low enough down in
+    the network for the layers above to make a face of it.
     """
     assert isinstance(model, StyleGAN2) and isinstance(model.encoder, Encoder) and model.encoder.linear is not None
     x = F.adaptive_avg_pool2d(pictures.images[:20_000].float() / 127.5 - 1, size)
@@ -299,7 +301,12 @@ def start_from_pca(model: Generator, pictures: Pictures, size: int) -> None:
     assign(model.encoder.linear, (axes / scale).T, -(axes / scale).T @ mean)
     nn.init.zeros_(model.encoder.shared.weight)
     maps = next(m for m in model.modules() if isinstance(m, StyleMap))
-    assign(maps.draw, axes * scale, mean)
+    assign(maps.draw, fold(axes * scale, size), fold(mean[:, None], size)[:, 0])
+
+
+def fold(columns: Float[Tensor, "pixels count"], size: int) -> Float[Tensor, "pixels count"]:
+    """Columns that hold pictures (3, size, size), as pictures of half the size with 2 x 2 pixels in the channels."""
+    return F.pixel_unshuffle(columns.T.reshape(-1, 3, size, size), 2).flatten(1).T
 
 
 def assign(layer: EqualLinear, weight: Tensor, bias: Tensor) -> None:
@@ -326,7 +333,7 @@ class WCritic(nn.Module):
 def build_model(config: TrainConfig) -> Generator:
     """An untrained generator with its encoder and discriminator."""
     linear = min(config.linear, config.resolution)
-    spatial = tuple(3 if 4 * 2**i == linear else 0 for i in range(len(config.channels)))
+    spatial = tuple(12 if 8 * 2**i == linear else 0 for i in range(len(config.channels)))  # 2 x 2 pixels in RGB
     generator = StyleGAN2(
         StyleGAN2Config(
             img_resolution=config.resolution,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,34 @@ class Progress:
     images_per_second: float
     losses: dict[str, float]
     psnr: float | None  # dB, median over the held-out pictures, encoder alone
+
+
+def train_config(
+    *, resolution: int, images: int, channels: tuple[int, ...] | None = None, warmup: int | None = None, **settings: Any
+) -> TrainConfig:
+    """Settings of a run, from TrainConfig's where they are not given, fitted to its resolution and length.
+
+    channels None: the default ones, which go on by halves, down to 16, where they end. warmup None: an eighth of the
+    images, at most 25 000.
+    """
+    default, count = TrainConfig().channels, resolution.bit_length() - 2
+    more = tuple(max(16, default[-1] >> i) for i in range(1, 1 + count - len(default)))
+    warmup = min(25_000, images // 8) if warmup is None else warmup
+    channels = channels or (*default[:count], *more)
+    return TrainConfig(resolution=resolution, images=images, channels=channels, warmup=warmup, **settings)
+
+
+def report_pictures(pictures: Pictures) -> list[str]:
+    """What their user should know of the training pictures, in lines; TrainingError if they are too few."""
+    count, skipped = len(pictures.images), pictures.skipped
+    if count < 5:
+        raise TrainingError(f"{count} pictures came; give at least 5, since a fifth is held out for measuring")
+    lines = [f"{count} pictures, {pictures.resized} of them of another size or shape, which are cropped and resized"]
+    if skipped:
+        lines.append(f"warning: {len(skipped)} files cannot be read and are left out: {', '.join(skipped[:5])}")
+    if count < 100:
+        lines.append(f"warning: {count} pictures are few; under 100 a model learns them by heart")
+    return lines
 
 
 def train(

@@ -62,7 +62,7 @@ def test_round_trip_is_exact(saved):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"architecture": "resnet"}, {"spatial": [0, 0, 3]}, {"c_dim": 2}, {"conv_clamp": 9.0}]
+    "settings", [{"architecture": "resnet"}, {"spatial": (0, 0, 3)}, {"c_dim": 2}, {"conv_clamp": 9.0}]
 )
 def test_every_kind_of_generator(tmp_path, settings):
     g = tiny_generator(**settings)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from inversion import batch as walk
 from inversion import evaluate as module
 from inversion.errors import ImageError, SettingsError
 from inversion.evaluate import evaluate, invert_all, peak_memory_mb, pictures, record, summarize
@@ -113,12 +114,12 @@ def test_limit_and_batch(generator, folder):
 def test_the_budget_is_for_each_picture(generator, folder, monkeypatch):
     asked = []
 
-    def search(generator, images, config, *, budget):
+    def search(generator, images, config, *, init, budget):
         asked.append((len(images), budget))
         return search_as_it_is(generator, images, config)
 
-    search_as_it_is = module.search
-    monkeypatch.setattr(module, "search", search)
+    search_as_it_is = walk.search
+    monkeypatch.setattr(walk, "search", search)
     list(evaluate(generator, folder, CONFIG, recipe="mine", batch=3, budget=2.0))
     assert asked == [(2, 4.0), (1, 2.0)]  # a batch holds three files, of which one is bad
 
@@ -148,8 +149,8 @@ def test_a_picture_that_diverges_does_not_stop_the_others(generator, folder, mon
             raise ImageError("the image holds NaN; lower the learning rate, or use float32")
         return measure_as_it_is(generator, target, step, index, config, **rest)
 
-    measure_as_it_is = module.measure_one
-    monkeypatch.setattr(module, "measure_one", measure_one)
+    measure_as_it_is = walk.measure_one
+    monkeypatch.setattr(walk, "measure_one", measure_one)
     records = list(evaluate(generator, folder, CONFIG, recipe="mine"))
     assert [r["file"] for r in records if "NaN" in r.get("error", "")] == ["c.png"]
 
