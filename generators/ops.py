@@ -32,6 +32,13 @@ class EqualLinear(nn.Module):
         return F.leaky_relu(x, 0.2) * SQRT2 if self.activate else x
 
 
+@torch.no_grad()
+def assign(layer: EqualLinear, weight: Tensor, bias: Tensor) -> None:
+    """Make layer compute weight @ x + bias."""
+    layer.weight.copy_(weight / layer.gain)
+    layer.bias.copy_(bias / layer.lr)
+
+
 class EqualConv(nn.Module):
     """Convolution with equalised learning rate, same padding; `activate` adds leaky ReLU with gain sqrt(2)."""
 

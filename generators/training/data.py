@@ -34,6 +34,11 @@ class Pictures:
         weights = self.weights[kept] / self.weights[kept].sum()
         return replace(self, images=self.images[kept], weights=weights), self.images[held]
 
+    def some(self, count: int, seed: int) -> UInt8[Tensor, "count 3 size size"]:
+        """So many pictures as a run draws them, unchanged; some come twice."""
+        rng = torch.Generator().manual_seed(seed)
+        return self.images[torch.multinomial(self.weights, count, replacement=True, generator=rng)]
+
     def draw(self, batch: int, rng: torch.Generator) -> Float[Tensor, "batch 3 size size"]:
         """Random pictures in [-1, 1], mirrored half of the time and moved by up to 3 % of their size."""
         index = torch.multinomial(self.weights, batch, replacement=True, generator=rng)

@@ -18,11 +18,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from generators.base import Generator
 from generators.discriminator import Discriminator, DiscriminatorConfig
 from generators.encoder import Encoder, EncoderConfig
 from generators.errors import TrainingError
-from generators.ops import EqualLinear
+from generators.ops import EqualLinear, assign
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config, StyleMap
 from generators.training.augment import diff_augment
 from generators.training.data import Pictures
@@ -105,7 +104,6 @@ class Trainer:
 
     @property
     def mapping_network(self) -> nn.Module:
-        assert isinstance(self.model, StyleGAN2)
         return self.model.map
 
     @property
@@ -281,14 +279,14 @@ class Trainer:
 
 
 @torch.no_grad()
-def start_from_pca(model: Generator, pictures: Pictures, size: int) -> None:
+def start_from_pca(model: StyleGAN2, pictures: Pictures, size: int) -> None:
     """Let codes be the whitened principal components of small pictures, and the style map draw their picture.
 
     Learning then starts from the best linear code, with all components equally large, and need not find it first. The
     map has half of the picture's size, with 2 x 2 pixels in the channels: what is drawn linearly is low enough down in
     the network for the layers above to make a face of it.
     """
-    assert isinstance(model, StyleGAN2) and isinstance(model.encoder, Encoder) and model.encoder.linear is not None
+    assert isinstance(model.encoder, Encoder) and model.encoder.linear is not None
     x = F.adaptive_avg_pool2d(pictures.images[:20_000].float() / 127.5 - 1, size)
     x = torch.cat([x, x.flip(3)]).flatten(1)
     mean = x.mean(dim=0)
@@ -309,12 +307,6 @@ def fold(columns: Float[Tensor, "pixels count"], size: int) -> Float[Tensor, "pi
     return F.pixel_unshuffle(columns.T.reshape(-1, 3, size, size), 2).flatten(1).T
 
 
-def assign(layer: EqualLinear, weight: Tensor, bias: Tensor) -> None:
-    """Make layer compute weight @ x + bias."""
-    layer.weight.copy_(weight / layer.gain)
-    layer.bias.copy_(bias / layer.lr)
-
-
 class WCritic(nn.Module):
     """Tells samples of the mapping network from codes of photographs."""
 
@@ -330,7 +322,7 @@ class WCritic(nn.Module):
         return self.layers(w)
 
 
-def build_model(config: TrainConfig) -> Generator:
+def build_model(config: TrainConfig) -> StyleGAN2:
     """An untrained generator with its encoder and discriminator."""
     linear = min(config.linear, config.resolution)
     spatial = tuple(12 if 8 * 2**i == linear else 0 for i in range(len(config.channels)))  # 2 x 2 pixels in RGB

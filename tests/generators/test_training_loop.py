@@ -14,8 +14,9 @@ from generators.files import load_model
 from generators.stylegan2 import StyleMap
 from generators.training import loop
 from generators.training.data import Pictures
-from generators.training.loop import TrainConfig, Trainer
+from generators.training.loop import TrainConfig, Trainer, build_model
 from generators.training.losses import reconstruction
+from generators.training.moments import match_moments
 from generators.training.run import train
 
 TINY = TrainConfig(
@@ -216,3 +217,15 @@ def test_a_start_from_principal_components_renders_them():
     wanted = torch.nn.functional.pixel_unshuffle(wanted.reshape(-1, 3, 8, 8), 2).flatten(1)
     torch.testing.assert_close(drawn, wanted, rtol=1e-3, atol=5e-3)
     assert float(w.detach().square().mean()) == pytest.approx(1, rel=0.2)  # whitened
+
+
+def test_samples_get_the_moments_of_the_codes():
+    pictures = torch.randint(0, 256, (64, 3, 8, 8), generator=rng()).to(torch.uint8)
+    model = build_model(replace(TINY, linear=0))
+    matched = match_moments(model, pictures, samples=4000, seed=3)
+    codes, _ = matched.encoder.parts(pictures.float() / 127.5 - 1)
+    w = matched.map(draw(4000, 8, seed=3), None)
+    torch.testing.assert_close(w.mean(dim=0), codes.mean(dim=0), rtol=0, atol=1e-4)
+    torch.testing.assert_close(w.T.cov(), codes.T.cov(), rtol=1e-2, atol=1e-4)
+    torch.testing.assert_close(matched.w_avg, codes.mean(dim=0))
+    assert not torch.equal(model.map.layers[-1].weight, matched.map.layers[-1].weight)  # the model stays as it was

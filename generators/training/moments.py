@@ -1,0 +1,41 @@
+"""Give samples of the mapping network the mean and covariance that the codes of photographs have.
+
+Its last layer is linear, so this is an exact change of that layer (Sun et al. 2016, "CORAL": whiten, then recolour).
+"""
+
+import copy
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from generators.encoder import Encoder
+from generators.ops import EqualLinear, assign
+from generators.stylegan2 import StyleGAN2
+
+
+@torch.no_grad()
+def match_moments(
+    model: StyleGAN2, pictures: UInt8[Tensor, "count 3 size size"], *, samples: int = 20_000, seed: int = 0
+) -> StyleGAN2:
+    """A copy of model whose w has the moments of the pictures' codes, and whose w_avg is their mean."""
+    model = copy.deepcopy(model)
+    encoder, last = model.encoder, model.map.layers[-1]
+    assert isinstance(encoder, Encoder) and isinstance(last, EqualLinear) and model.config.mapping_linear
+    device = model.w_avg.device
+    parts = [encoder.parts(batch.to(device).float() / 127.5 - 1)[0] for batch in pictures.split(100)]
+    codes = torch.cat(parts)
+    z = torch.randn(samples, model.z_dim, generator=torch.Generator().manual_seed(seed)).to(device)
+    w = model.map(z, None)
+    recolour = power(codes.T.cov(), 0.5) @ power(w.T.cov(), -0.5)
+    mean = codes.mean(dim=0)
+    bias = recolour @ (last.bias * last.lr - w.mean(dim=0)) + mean
+    assign(last, recolour @ (last.weight * last.gain), bias)
+    model.w_avg.copy_(mean)
+    return model
+
+
+def power(matrix: Float[Tensor, "n n"], exponent: float) -> Float[Tensor, "n n"]:
+    """A symmetric positive matrix to a power; directions under a millionth of the largest count as that."""
+    values, axes = torch.linalg.eigh(matrix.double())
+    return (axes * values.clamp(min=float(values[-1]) * 1e-6) ** exponent @ axes.T).float()
