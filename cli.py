@@ -128,7 +128,7 @@ def blend(generator: "Generator", sources: Sequence[str], out: str, weights: tup
 @options(PHOTO)
 @click.option("--frames", type=click.IntRange(2), default=60, show_default=True)
 @click.option("--fps", type=click.FloatRange(0, 240, min_open=True), default=30, show_default=True)
-@click.option("--kind", type=click.Choice(["linear", "spherical"]), default="linear", show_default=True)
+@click.option("--kind", type=click.Choice(["spherical", "linear"]), default="spherical", show_default=True)
 @click.option("--loop", is_flag=True, help="Come back to the first source.")
 @click.option("--ease/--no-ease", default=True, help="Slow down at each source.")
 @with_generator

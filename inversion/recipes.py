@@ -22,7 +22,9 @@ RECIPES = {
     # The model's encoder alone, in milliseconds.
     "encode": InvertConfig(steps=0),
     # Ours: from the encoder's guess, under the discriminator's features; held near the guess so that edits stay good.
-    "default": InvertConfig(steps=150, lr=0.05, loss={"pixel": 1.0, "laplacian": 1.0, "features": 0.1, "anchor": 0.1}),
+    "default": InvertConfig(
+        steps=250, lr=0.1, loss={"pixel": 2.0, "laplacian": 0.5, "features": 0.1, "anchor": 0.005}
+    ),
 }
 
 

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.blending --json --sheet blends.png
 
 Identity is the distance of dlib descriptors, of what is rendered from the people's pictures at the generator's size.
-Sharpness is Laplacian energy over the mean of the two parents' reconstructions'; landmarks are dlib's 68 points.
+Sharpness is the root of: Laplacian energy over the mean of the two parents' reconstructions'. Midpoints are taken
+spherically about w_avg, as `latent interpolate` goes, and beside it linearly; landmarks are dlib's 68 points.
 """
 
 from pathlib import Path
@@ -111,22 +112,27 @@ def likeness(
 
 def measure_midpoints(model: "Generator", people: People, pairs: Pairs) -> dict[str, object]:
     """Sharpness and shape of the pairs' midpoints, beside the plain average of their parents' pixels."""
+    from inversion.edit import blend
+    from inversion.latent import synthesize
     from inversion.metrics import laplacian_energy, psnr
 
-    sharp, dissolved, alike, errors, widths = [], [], [], [], []
+    sharp, linear, dissolved, alike, errors, widths = [], [], [], [], [], []
     for a, b in pairs:
         one, middle, average, two = row(model, people[a], people[b])
         energy = [float(laplacian_energy(image)[0]) for image in (one, middle, average, two)]
         parents = (energy[0] + energy[3]) / 2
-        sharp.append(energy[1] / parents)
-        dissolved.append(energy[2] / parents)
+        straight = synthesize(model, blend([people[a].latent, people[b].latent]))
+        sharp.append((energy[1] / parents) ** 0.5)
+        linear.append((float(laplacian_energy(straight)[0]) / parents) ** 0.5)
+        dissolved.append((energy[2] / parents) ** 0.5)
         alike.append(float(psnr(middle, average)[0]))
         shape = landmark_errors(one, middle, two)
         if shape is not None:
             errors.append(shape[0])
             widths.append(shape[1])
     return {
-        "midpoints": len(pairs), "midpoint_sharpness": median(sharp), "pixel_average_sharpness": median(dissolved),
+        "midpoints": len(pairs), "midpoint_sharpness": median(sharp), "linear_midpoint_sharpness": median(linear),
+        "pixel_average_sharpness": median(dissolved),
         "midpoint_against_pixel_average_db": median(alike), "midpoints_with_landmarks": len(errors),
         "landmarks_off_the_mean_percent": median(errors), "landmarks_between_parents_percent": median(widths),
     }
@@ -134,10 +140,11 @@ def measure_midpoints(model: "Generator", people: People, pairs: Pairs) -> dict[
 
 def row(model: "Generator", one: "Inversion", two: "Inversion") -> "tuple[Tensor, Tensor, Tensor, Tensor]":
     """A's reconstruction, the midpoint of the latents, the average of the reconstructions' pixels, B's."""
-    from inversion.edit import blend
+    from inversion.edit import interpolate
     from inversion.latent import synthesize
 
-    return one.image, synthesize(model, blend([one.latent, two.latent])), (one.image + two.image) / 2, two.image
+    middle = interpolate(one.latent, two.latent, 0.5, kind="spherical", center=model.w_avg)
+    return one.image, synthesize(model, middle), (one.image + two.image) / 2, two.image
 
 
 def landmark_errors(one: "Tensor", middle: "Tensor", two: "Tensor") -> tuple[float, float] | None:
