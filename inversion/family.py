@@ -22,7 +22,7 @@ Weights = dict[int, tuple[float, ...]]  # resolution in px -> one share per pare
 @dataclass(frozen=True, kw_only=True)
 class ChildConfig:
     concentration: float = 1.0  # of the Dirichlet, above 0: large gives equal shares, small one parent a resolution
-    least_share: float = 0.5  # every parent has at least this part of an equal share over all resolutions, in [0, 1]
+    least_share: float = 0.5  # every parent has at least this part of an equal share at each resolution, in [0, 1]
 
     def __post_init__(self) -> None:
         if not 0 < self.concentration < float("inf"):
@@ -66,16 +66,14 @@ def children(
 
 
 def draw_weights(parents: int, generator: Generator, *, seed: int, index: int, config: ChildConfig) -> Weights:
-    """Shares of each parent at each resolution: Dirichlet draws, moved towards equal ones if least_share asks."""
+    """Shares of each parent at each resolution: Dirichlet draws, moved towards equal ones by least_share.
+
+    Every resolution has its bound, since one of them may decide most of the face.
+    """
     resolutions = sorted(set(generator.ws_resolutions))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-    shares = rng.dirichlet([config.concentration] * parents, size=len(resolutions))
-    equal, styles = 1 / parents, [generator.ws_resolutions.count(r) for r in resolutions]
-    overall = np.average(shares, axis=0, weights=styles).min()
-    floor = config.least_share * equal
-    if overall < floor:
-        pull = (floor - overall) / (equal - overall)
-        shares = (1 - pull) * shares + pull * equal
+    drawn = rng.dirichlet([config.concentration] * parents, size=len(resolutions))
+    shares = (1 - config.least_share) * drawn + config.least_share / parents
     return {r: tuple(float(x) for x in row) for r, row in zip(resolutions, shares, strict=True)}
 
 
