@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SEED ?= 7
+SEED ?= 16
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -26,7 +26,7 @@ demo: $(VENV)/installed
 	mkdir -p demo
 	$(BIN)/python -c "import skimage.data as d; from PIL import Image; Image.fromarray(d.astronaut()).save('demo/astronaut.png')"
 	$(BIN)/latent invert demo/astronaut.png -o demo/me/
-	$(BIN)/latent sample -o demo/parent.png -n 1 --seed $(SEED)
+	$(BIN)/latent sample -o demo/parent.png -n 1 --seed $(SEED) --truncation 0.7
 	$(BIN)/latent invert demo/parent.png --no-align -o demo/parent/
 	$(BIN)/latent blend demo/me/astronaut.latent.safetensors demo/parent/parent.latent.safetensors \
 		-o demo/child.png --children 4 --seed 1
