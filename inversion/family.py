@@ -68,11 +68,17 @@ def children(
 def draw_weights(parents: int, generator: Generator, *, seed: int, index: int, config: ChildConfig) -> Weights:
     """Shares of each parent at each resolution: Dirichlet draws, moved towards equal ones by least_share.
 
-    Every resolution has its bound, since one of them may decide most of the face.
+    Siblings step through the draws by irrational strides, one for each parent, so that none is like the one before
+    (a Kronecker sequence). Every resolution has its bound, since one of them may decide most of the face.
     """
+    from scipy.special import gammaincinv
+
     resolutions = sorted(set(generator.ws_resolutions))
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-    drawn = rng.dirichlet([config.concentration] * parents, size=len(resolutions))
+    size = (len(resolutions), parents)
+    begin = np.random.default_rng(seed).random(size)
+    stride = 0.6180339887 * (1 + np.arange(parents)) * (-1.0) ** np.arange(parents)  # golden: never near a repeat
+    gamma = gammaincinv(config.concentration, (begin + index * stride) % 1 * 0.998 + 0.001)  # normalised: Dirichlet
+    drawn = gamma / gamma.sum(axis=1, keepdims=True)
     shares = (1 - config.least_share) * drawn + config.least_share / parents
     return {r: tuple(float(x) for x in row) for r, row in zip(resolutions, shares, strict=True)}
 
