@@ -22,7 +22,7 @@ Weights = dict[int, tuple[float, ...]]  # resolution in px -> one share per pare
 @dataclass(frozen=True, kw_only=True)
 class ChildConfig:
     concentration: float = 1.0  # of the Dirichlet, above 0: large gives equal shares, small one parent a resolution
-    least_share: float = 0.5  # every parent has at least this part of an equal share at each resolution, in [0, 1]
+    least_share: float = 0.7  # every parent has at least this part of an equal share at each resolution, in [0, 1]
 
     def __post_init__(self) -> None:
         if not 0 < self.concentration < float("inf"):
