@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     "generators.errors", "generators.base", "generators.ops", "generators.stylegan2", "generators.encoder",
     "generators.discriminator", "generators.files", "generators.hub", "generators.training.data",
-    "generators.training.augment", "generators.training.losses", "generators.training.loop",
+    "generators.training.augment", "generators.training.losses", "generators.training.model",
+    "generators.training.loop",
     "generators.training.moments", "generators.training.run",
     "generators",
     "inversion.errors", "inversion.image", "inversion.align", "inversion.latent", "inversion.features",
