@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -40,6 +41,23 @@ class Group(click.Group):
             if "inline_container" in str(error):
                 fail("error: a checkpoint could not be written; make room on the disk")
             raise
+
+
+class Commands(Group):
+    """A group whose commands stand in modules that are imported when they are called or listed: name -> module."""
+
+    def __init__(self, *args: Any, modules: dict[str, str], **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.modules = modules
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.modules]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.modules:
+            return None
+        found = vars(import_module(self.modules[cmd_name])).values()
+        return next(c for c in found if isinstance(c, click.Command) and c.name == cmd_name)
 
 
 class Seconds(click.ParamType):

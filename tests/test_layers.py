@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = [
     "generators.errors", "generators.base", "generators.ops", "generators.stylegan2", "generators.encoder",
     "generators.discriminator", "generators.files", "generators.hub", "generators.training.data",
-    "generators.training.augment", "generators.training.losses", "generators.training.model",
+    "generators.training.augment", "generators.training.losses", "generators.training.model", "generators.training.grow",
     "generators.training.loop",
     "generators.training.moments", "generators.training.run",
     "generators",
@@ -19,6 +19,8 @@ ORDER = [
     "inversion.family", "inversion.directions", "inversion.metrics", "inversion.photograph", "inversion.bundle",
     "inversion.cache", "inversion.report", "inversion.output", "inversion.batch", "inversion.evaluate",
     "inversion.video", "inversion.plot", "inversion.terminal", "inversion",
+    "inversion.commands", "inversion.commands.photos", "inversion.commands.edits", "inversion.commands.training",
+    "inversion.commands.models",
     "cli",
 ]  # fmt: skip
 HEAVY = {"dlib", "lpips", "matplotlib", "imageio", "sklearn", "torchvision", "face_recognition_models"}

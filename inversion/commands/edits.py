@@ -1,0 +1,170 @@
+"""Latents moved, mixed and drawn."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inversion.terminal import (
+    OUT,
+    PHOTO,
+    SAVE,
+    SEED,
+    SHEET,
+    Numbers,
+    counted,
+    destination,
+    options,
+    progress,
+    tell,
+    with_generator,
+    write,
+)
+
+if TYPE_CHECKING:
+    from generators.base import Generator
+    from inversion.latent import Latent
+
+
+@click.command(epilog="Example: latent blend mother.jpg father.jpg -o child.png --children 4 --seed 1")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@options(OUT, PHOTO)
+@click.option("--weights", type=Numbers(), metavar="W,W,...", help="Share of each source.  [default: equal]")
+@click.option("--children", type=click.IntRange(1), metavar="N", help="N siblings, drawn anew at each resolution.")
+@options(SEED, SHEET, SAVE)
+@with_generator
+def blend(generator: "Generator", sources: Sequence[str], out: str, weights: tuple[float, ...] | None,
+          children: int | None, seed: int, sheet: bool | None, save_latents: bool, **photo: Any) -> None:
+    """Blend sources: their mean, or children.
+
+    The mean is weighted; children draw how much of each parent they take at each resolution, so that siblings differ.
+
+    Several children in one file come as a sheet, after their parents; in a folder/ as numbered files. --json tells
+    the shares.
+    """
+    from inversion import edit, family
+    from inversion.output import Made
+
+    if len(sources) < 2 or (weights and children):
+        raise click.UsageError("give two sources or more" if len(sources) < 2 else "children draw their own weights")
+    shares = edit.normalized(weights or [1.0] * len(sources), len(sources))
+    to = destination(out, children or 1, sheet, save_latents)
+    latents = opened(generator, sources, **photo)
+    if children:
+        drawn = enumerate(family.children(latents, generator, count=children, seed=seed), 1)
+        made = [Made(f"child {i}", child.latent, {"child": i, "weights": child.weights}) for i, child in drawn]
+    else:
+        made = [Made("blend", edit.blend(latents, shares), {"weights": shares})]
+    parents = [Made(name_of(source), latent) for source, latent in zip(sources, latents, strict=True)]
+    write(generator, made, to, "child", parents)
+
+
+@click.command(epilog="Example: latent interpolate mother.jpg father.jpg -o morph.mp4 --frames 60")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("-o", "--out", required=True, metavar="FILE", help="A film: .mp4, .gif or .webp; or a strip: .png.")
+@options(PHOTO)
+@click.option("--frames", type=click.IntRange(2), default=60, show_default=True)
+@click.option("--fps", type=click.FloatRange(0, 240, min_open=True), default=30, show_default=True)
+@click.option("--kind", type=click.Choice(["spherical", "linear"]), default="spherical", show_default=True)
+@click.option("--loop", is_flag=True, help="Come back to the first source.")
+@click.option("--ease/--no-ease", default=True, help="Slow down at each source.")
+@with_generator
+def interpolate(generator: "Generator", sources: Sequence[str], out: str, frames: int, fps: float, kind: str,
+                loop: bool, ease: bool, **photo: Any) -> None:
+    """Walk from source to source, as a film."""
+    from inversion.edit import path
+    from inversion.latent import LatentSpace
+    from inversion.output import check_place, render_all
+    from inversion.video import write_video
+
+    if not 2 <= len(sources) <= frames:
+        raise click.UsageError("give two sources or more, and at least as many frames")
+    check_place(out, ("mp4", "gif", "webp", "png"))
+    latents = opened(generator, sources, **photo)
+    center = None if latents[0].space is LatentSpace.Z else generator.w_avg
+    walk = path(latents, frames, kind=kind, center=center, loop=loop, ease=ease)
+    write_video(counted(render_all(generator, walk, chunk=8), "frames", len(walk)), out, fps=fps)
+    tell({"file": out, "frames": len(walk), "fps": fps, "sources": sources}, out)
+
+
+@click.command(epilog="Example: latent mix a.jpg b.jpg --coarse a --middle b --fine b -o mixed.png")
+@click.argument("sources", metavar="A B [C]", nargs=-1, required=True)
+@options(OUT, PHOTO)
+@click.option("--coarse", type=click.Choice(["a", "b", "c"]), default="a", help="Pose and shape: 4 and 8 px.  [a]")
+@click.option("--middle", type=click.Choice(["a", "b", "c"]), default="b", help="Features: 16 and 32 px.  [b]")
+@click.option("--fine", type=click.Choice(["a", "b", "c"]), help="Colours and detail: from 64 px on.  [as middle]")
+@options(SAVE)
+@with_generator
+def mix(generator: "Generator", sources: Sequence[str], out: str, coarse: str, middle: str, fine: str | None,
+        save_latents: bool, **photo: Any) -> None:
+    """Mix two or three sources by resolution.
+
+    Each group of layers comes from one source; they are called a, b and c in their order.
+    """
+    from inversion import edit
+    from inversion.output import Made
+
+    letters = {"coarse": coarse, "middle": middle, "fine": fine or middle}
+    if not 2 <= len(sources) <= 3 or max(letters.values()) > "abc"[len(sources) - 1]:
+        raise click.UsageError(f"{len(sources)} sources came; give two or three, and name those that are there")
+    to = destination(out, save_latents=save_latents)
+    latents = dict(zip("abc", opened(generator, sources, **photo), strict=False))
+    mixed = edit.mix(generator, **{band: latents[a].to_w_plus(generator) for band, a in letters.items()})
+    write(generator, [Made("mix", mixed, letters)], to, "mix")
+
+
+@click.command(epilog="Example: latent sample -n 16 --truncation 0.7 -o faces.png")
+@options(OUT)
+@click.option("-n", "count", type=click.IntRange(1), default=1, show_default=True, help="How many.")
+@options(SEED)
+@click.option("--truncation", type=float, default=1.0, show_default=True, help="0 is the average, 1 the full variety.")
+@options(SHEET, SAVE)
+@with_generator
+def sample(generator: "Generator", out: str, count: int, seed: int, truncation: float, sheet: bool | None,
+           save_latents: bool) -> None:
+    """Draw pictures from the generator."""
+    from inversion.edit import check_finite
+    from inversion.latent import sample_latent
+    from inversion.output import Made
+
+    check_finite("truncation", truncation)
+    to = destination(out, count, sheet, save_latents)
+    drawn = sample_latent(generator, batch=count, seed=seed, truncation_psi=truncation).split()
+    about = {"seed": seed, "truncation": truncation}
+    made = [Made(f"sample {i}", latent, {"sample": i, **about}) for i, latent in enumerate(drawn, 1)]
+    write(generator, made, to, "sample")
+
+
+@click.command(epilog="Example: latent render me/me.latent.safetensors -o me.png")
+@click.argument("files", metavar="LATENT...", nargs=-1, required=True)
+@options(OUT, SHEET)
+@with_generator
+def render(generator: "Generator", files: Sequence[str], out: str, sheet: bool | None) -> None:
+    """Render saved latents again.
+
+    On one machine the pictures are the same bit for bit.
+    """
+    from inversion.bundle import load_latent
+    from inversion.output import Made
+
+    found = [(file, latent) for file in files for latent in load_latent(file, generator).split()]
+    made = [Made(name_of(file), latent, {"latent": file}) for file, latent in found]
+    write(generator, made, destination(out, len(made), sheet), "render")
+
+
+def opened(generator: "Generator", sources: Sequence[str], *, recipe: str, steps: int | None, align: bool,
+           face: int | None) -> list["Latent"]:
+    """A latent for each source, photographs inverted on the way, all in one space."""
+    from inversion.cache import cache_folder, latents_of
+    from inversion.recipes import config_of
+
+    config = config_of(generator, recipe, steps=steps)
+    with progress(config.steps) as bar:
+        return latents_of(sources, generator, config, recipe=recipe, align=align, face=face, cache=cache_folder(),
+                          progress=bar)
+
+
+def name_of(source: str) -> str:
+    """What to call a source on a sheet."""
+    return "stdin" if source == "-" else Path(source).stem.removesuffix(".latent")
