@@ -19,7 +19,8 @@ from generators.ops import EqualConv, EqualLinear, downsample2d, fir_kernel, ups
 class DiscriminatorConfig:
     img_resolution: int
     img_channels: int = 3
-    channels: tuple[int, ...]  # at 4, 8, ... img_resolution px
+    channels: tuple[int, ...]  # at 4, 8, ... img_resolution / subpixel px
+    subpixel: int = 1  # side of the patch of pixels that each first feature sees
     patches: tuple[int, ...] = (16, 8)  # resolutions with a patch output of their own, beside the whole image's
     group: int = 4  # images per minibatch standard deviation; never across kinds of images
 
@@ -30,8 +31,8 @@ class Discriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
-        top = int(log2(config.img_resolution))
-        self.from_rgb = EqualConv(config.img_channels * 3, config.channels[top - 2], 3, activate=True)
+        top = int(log2(config.img_resolution // config.subpixel))
+        self.from_rgb = EqualConv(config.img_channels * 3 * config.subpixel**2, config.channels[top - 2], 3, activate=True)
         self.convs, self.downs, self.heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
         for level in range(top, 2, -1):
             here, below = config.channels[level - 2], config.channels[level - 3]
@@ -46,14 +47,14 @@ class Discriminator(nn.Module):
         self.register_buffer("kernel", fir_kernel(), persistent=False)
 
     def features(self, image: Float[Tensor, "batch c h w"]) -> tuple[Tensor, ...]:
-        """Maps (batch, channels, size, size) from img_resolution / 2 down to 4 px, for a learned similarity.
+        """Maps (batch, channels, size, size) from half the first features' size down to 4 px, for a learned similarity.
 
         Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric".
         """
         soft = upsample2d(downsample2d(image, self.kernel), self.kernel)
         detail = 5 * (image - soft)
         x = torch.cat([image, detail, detail.abs()], dim=1)
-        x = self.from_rgb(x.contiguous(memory_format=torch.channels_last))
+        x = self.from_rgb(F.pixel_unshuffle(x, self.config.subpixel).contiguous(memory_format=torch.channels_last))
         maps = []
         for conv, down in zip(self.convs, self.downs, strict=True):
             x = (x + conv(x)) * 0.5**0.5

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import log2
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -20,8 +21,9 @@ class EncoderConfig:
     img_channels: int = 3
     num_ws: int
     w_dim: int
-    channels: tuple[int, ...]  # at 4, 8, ... img_resolution px
+    channels: tuple[int, ...]  # at 4, 8, ... img_resolution / subpixel px
     hidden: int = 512
+    subpixel: int = 1  # side of the patch of pixels that each first feature sees
     linear: int = 0  # side in px of the small picture that w is a linear function of as well; 0: none
 
 
@@ -29,8 +31,8 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        top = int(log2(config.img_resolution))
-        self.from_rgb = EqualConv(config.img_channels, config.channels[top - 2], 3, activate=True)
+        top = int(log2(config.img_resolution // config.subpixel))
+        self.from_rgb = EqualConv(config.img_channels * config.subpixel**2, config.channels[top - 2], 3, activate=True)
         self.convs, self.downs = nn.ModuleList(), nn.ModuleList()
         for level in range(top, 2, -1):
             here, below = config.channels[level - 2], config.channels[level - 3]
@@ -52,15 +54,15 @@ class Encoder(nn.Module):
         self, image: Float[Tensor, "batch c h w"]
     ) -> tuple[Float[Tensor, "batch w_dim"], Float[Tensor, "batch num_ws w_dim"]]:
         """The shared style w, and what each layer adds to it."""
-        x = self.from_rgb(image.contiguous(memory_format=torch.channels_last))
+        x = self.from_rgb(F.pixel_unshuffle(image, self.config.subpixel).contiguous(memory_format=torch.channels_last))
         for conv, down in zip(self.convs, self.downs, strict=True):
             x = (x + conv(x)) * 0.5**0.5
-            x = down(nn.functional.avg_pool2d(x, 2))
+            x = down(F.avg_pool2d(x, 2))
         x = self.hidden(x.flatten(1)).float()
         offsets = self.offsets(x).float().reshape(len(x), self.config.num_ws, self.config.w_dim)
         shared = self.shared(x).float()
         if self.linear is not None:
-            small = nn.functional.adaptive_avg_pool2d(image.float(), self.config.linear)
+            small = F.adaptive_avg_pool2d(image.float(), self.config.linear)
             with torch.autocast(image.device.type, enabled=False):
                 shared = shared + self.linear(small.flatten(1))
         return shared, offsets

@@ -29,6 +29,7 @@ class StyleGAN2Config:
     channels: tuple[int, ...] | None = None  # or given outright: at 4, 8, 16, ... px
     architecture: Literal["skip", "resnet", "orig"] = "skip"
     spatial: tuple[int, ...] = ()  # feature maps drawn linearly from the style, at 4, 8, ... px; () is StyleGAN2 itself
+    subpixel: int = 1  # side of the patch of pixels that each last feature draws; 1 is StyleGAN2 itself
     conv_clamp: float | None = None  # bound on activations, for half precision; the published models use 256
 
     def channels_at(self, resolution: int) -> int:
@@ -37,12 +38,16 @@ class StyleGAN2Config:
         return min(self.channel_base // resolution, self.channel_max)
 
     def resolutions(self) -> tuple[int, ...]:
-        """4, 8, ... up to img_resolution; GeneratorError if that is not of the form 4 * 2^k."""
-        k = int(log2(max(self.img_resolution, 1)))
-        if self.img_resolution != 2**k or k < 2:
-            raise GeneratorError(f"img_resolution is {self.img_resolution}; StyleGAN2 needs 4, 8, 16, ... pixels")
+        """Of the feature maps: 4, 8, ... up to img_resolution / subpixel; GeneratorError if that is not 4 * 2^k."""
+        top = self.img_resolution // max(self.subpixel, 1)
+        k = int(log2(max(top, 1)))
+        if self.subpixel not in (1, 2) or top * self.subpixel != self.img_resolution or top != 2**k or k < 2:
+            raise GeneratorError(
+                f"img_resolution is {self.img_resolution} and subpixel {self.subpixel}; "
+                "StyleGAN2 needs 4, 8, 16, ... pixels, and subpixel 1 or 2"
+            )
         if self.channels is not None and len(self.channels) != k - 1:
-            raise GeneratorError(f"channels has {len(self.channels)} numbers; {self.img_resolution} px needs {k - 1}")
+            raise GeneratorError(f"channels has {len(self.channels)} numbers; {top} px of features need {k - 1}")
         return tuple(2**i for i in range(2, k + 1))
 
 
@@ -108,11 +113,11 @@ class StyledConv(nn.Module):
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to image channels, without demodulation."""
 
-    def __init__(self, inputs: int, config: StyleGAN2Config) -> None:
+    def __init__(self, inputs: int, outputs: int, config: StyleGAN2Config) -> None:
         super().__init__()
         self.affine = EqualLinear(config.w_dim, inputs, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(config.img_channels, inputs, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(config.img_channels))
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(outputs))
         self.gain, self.clamp = 1 / inputs**0.5, config.conv_clamp
 
     def forward(
@@ -152,8 +157,10 @@ class Block(nn.Module):
         inputs = outputs if first else config.channels_at(resolution // 2)
         self.conv0 = None if first else StyledConv(inputs, outputs, resolution, config, up=True)
         self.conv1 = StyledConv(outputs, outputs, resolution, config)
-        last = resolution == config.img_resolution
-        self.torgb = ToRGB(outputs, config) if last or config.architecture == "skip" else None
+        last = resolution * config.subpixel == config.img_resolution
+        pixels = config.img_channels
+        self.torgb = ToRGB(outputs, pixels, config) if last or config.architecture == "skip" else None
+        self.patch = ToRGB(outputs, pixels * config.subpixel**2, config) if last and config.subpixel > 1 else None
         residual = config.architecture == "resnet" and not first
         self.skip = EqualConv(inputs, outputs, 1, bias=False) if residual else None
         maps = (dict(zip(config.resolutions(), config.spatial, strict=False))).get(resolution, 0)
@@ -176,6 +183,9 @@ class Block(nn.Module):
         if self.torgb is not None:
             rgb = self.torgb(x, ws[:, self.num_conv]).float()
             image = rgb if image is None else upsample2d(image, self.up_kernel) + rgb
+        if self.patch is not None:  # the last doubling is drawn in place (Shi et al. 2016, sub-pixel convolution)
+            rgb = self.patch(x, ws[:, self.num_conv]).float()
+            image = upsample2d(image, self.up_kernel) + F.pixel_shuffle(rgb, 2)
         return x, image
 
 

@@ -17,11 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from generators.base import Generator
 from generators.discriminator import Discriminator
 from generators.encoder import Encoder
 from generators.errors import TrainingError
 from generators.training.augment import diff_augment
 from generators.training.data import Pictures
+from generators.training.grow import start_from
 from generators.training.losses import (
     discriminator_loss,
     feature_matching,
@@ -43,13 +45,17 @@ class TrainStep:
 class Trainer:
     """Holds all that a run moves. `state` and `restore` make a resumed run equal to an unbroken one."""
 
-    def __init__(self, config: TrainConfig, pictures: Pictures, *, device: str = "cpu") -> None:
+    def __init__(
+        self, config: TrainConfig, pictures: Pictures, *, device: str = "cpu", init: Generator | None = None
+    ) -> None:
         self.config, self.pictures, self.device = config, pictures, torch.device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = build_model(config)
             self.critic = WCritic(config.w_dim)
-            if config.linear:
+            if init is not None:
+                start_from(self.model, init)
+            elif config.linear:
                 start_from_pca(self.model, pictures, min(config.linear, config.resolution))
         self.model.to(self.device).to(memory_format=torch.channels_last)
         self.critic.to(self.device)

@@ -18,6 +18,7 @@ from generators.training.data import Pictures
 class TrainConfig:
     resolution: int = 64  # pixels
     channels: tuple[int, ...] = (256, 256, 192, 96, 48)  # at 4, 8, ... px, for all three networks
+    subpixel: int = 1  # 2: the networks' features end at half the resolution, and each draws 2 x 2 pixels
     w_dim: int = 512
     mapping_layers: int = 3
     mapping_lr: float = 0.3  # relative to lr
@@ -99,6 +100,7 @@ def build_model(config: TrainConfig) -> StyleGAN2:
             mapping_lr=config.mapping_lr,
             mapping_linear=True,
             channels=config.channels,
+            subpixel=config.subpixel,
             spatial=spatial,
         )
     )
@@ -113,10 +115,13 @@ def build_model(config: TrainConfig) -> StyleGAN2:
             num_ws=generator.num_ws,
             w_dim=config.w_dim,
             channels=config.channels,
+            subpixel=config.subpixel,
             linear=linear,
         )
     )
     generator.discriminator = Discriminator(
-        DiscriminatorConfig(img_resolution=config.resolution, channels=config.channels)
+        DiscriminatorConfig(
+            img_resolution=config.resolution, channels=config.channels, subpixel=config.subpixel
+        )
     )
     return generator

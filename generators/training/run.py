@@ -73,6 +73,7 @@ def train(
     run: Path,
     resume: bool = False,
     card: dict | None = None,
+    init: Generator | None = None,
     every: float = 240.0,
     holdout: int = 100,
     device: str = "cpu",
@@ -84,7 +85,7 @@ def train(
     """
     run.mkdir(parents=True, exist_ok=True)
     kept, held = pictures.without(min(holdout, len(pictures.images) // 5), config.seed)
-    trainer = Trainer(config, kept, device=device)
+    trainer = Trainer(config, kept, device=device, init=init)
     trainer.ema.card = trainer.model.card = card or {}
     best = restore(trainer, run) if resume else -1.0
     began = saved = monotonic()
