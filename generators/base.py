@@ -30,6 +30,7 @@ class Generator(nn.Module, ABC):
     ws_resolutions: tuple[int, ...]  # resolution each style acts at, len == num_ws
     noise_shapes: tuple[tuple[int, int], ...] = ()  # (H, W) of each noise input; () if none
     w_avg: Float[Tensor, " w_dim"]  # mean of W, the centre of truncation
+    closed_form: bool = False  # the encoder gives the best latent there is, to float32: a search would gain nothing
     w_slope: float = 1.0  # below zero, of the mapping's last activation; 1 where that is linear
     encoder: nn.Module | None  # image -> ws, where the model file has one
     discriminator: nn.Module | None  # with `features(image)`, where the model file has one
@@ -68,6 +69,11 @@ class Generator(nn.Module, ABC):
     def no_noise(self, batch: int) -> Noise:
         """All-zero noise: the image without its random detail."""
         return tuple(torch.zeros(batch, 1, h, w, device=self.w_avg.device) for h, w in self.noise_shapes)
+
+    @property
+    def subject(self) -> str:
+        """What it draws, as its card says: "face", or anything else; models in colour without a word draw faces."""
+        return str(self.card.get("subject") or ("face" if self.img_channels == 3 else "other"))
 
     @cached_property
     def sha256(self) -> str:

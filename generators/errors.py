@@ -9,5 +9,9 @@ class ModelFileError(GeneratorError):
     """A model file that is truncated, of another format, or whose weights do not fit its settings."""
 
 
+class DownloadError(GeneratorError):
+    """A file that could not be fetched, or that is not the one fetched before."""
+
+
 class TrainingError(GeneratorError):
     """Training data or settings that cannot be trained on, or a run that went astray."""

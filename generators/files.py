@@ -13,14 +13,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from generators.autoencoder import Autoencoder, AutoencoderConfig
 from generators.base import Generator
 from generators.discriminator import Discriminator, DiscriminatorConfig
 from generators.encoder import Encoder, EncoderConfig
 from generators.errors import ModelFileError
+from generators.pca import PCA, PCAConfig
+from generators.psp import Pyramid, PyramidConfig
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from generators.stylegan3 import StyleGAN3, StyleGAN3Config
 
 FORMAT = "latent-model-1"
-ARCHITECTURES = {"stylegan2": (StyleGAN2, StyleGAN2Config)}  # to add one: a file, and a line here
+ARCHITECTURES = {
+    "stylegan2": (StyleGAN2, StyleGAN2Config),
+    "stylegan3": (StyleGAN3, StyleGAN3Config),
+    "autoencoder": (Autoencoder, AutoencoderConfig),
+    "pca": (PCA, PCAConfig),
+}  # to add one: a file, and a line here
+ENCODERS = {"encoder": (Encoder, EncoderConfig), "pyramid": (Pyramid, PyramidConfig)}
 
 
 def save_model(generator: Generator, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
@@ -29,8 +39,10 @@ def save_model(generator: Generator, path: Path, *, dtype: torch.dtype = torch.f
     settings = asdict(generator.config)  # type: ignore[arg-type]
     header: dict[str, object] = {"architecture": architecture, "settings": settings, "card": generator.card}
     for part in ("encoder", "discriminator"):
-        module = getattr(generator, part)
-        header[part] = None if module is None else asdict(module.config)
+        config = getattr(getattr(generator, part), "config", None)  # None too for what the architecture has anyway
+        header[part] = None if config is None else asdict(config)
+    header["encoder_kind"] = next((n for n, (cls, _) in ENCODERS.items() if type(generator.encoder) is cls), None)
+    dtype = torch.float32 if generator.closed_form else dtype
     tensors = {k: v.detach().cpu().to(dtype).contiguous() for k, v in generator.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -51,6 +63,21 @@ def load_model(path: Path, *, device: str | torch.device = "cpu") -> Generator:
     ModelFileError says what is wrong with a file that cannot be read.
     """
     header, tensors = read_file(path)
+    generator = fill(path, header, tensors)
+    generator.name = path.name.removesuffix(".safetensors")
+    return generator.to(device)
+
+
+def assemble(
+    path: Path, architecture: str, config: object, tensors: dict[str, torch.Tensor], card: dict[str, object]
+) -> Generator:
+    """A generator of an architecture and its settings from weights in our names; path is for messages alone."""
+    settings = asdict(config)  # type: ignore[arg-type]
+    return fill(path, {"architecture": architecture, "settings": settings, "card": card}, tensors)
+
+
+def fill(path: Path, header: dict, tensors: dict[str, torch.Tensor]) -> Generator:
+    """What a header describes, with these weights: frozen, in eval mode, float32; ModelFileError where they differ."""
     try:
         with torch.device("meta"):  # shapes first: no header makes us take memory that its weights do not fill
             wanted = build(header).state_dict()
@@ -60,8 +87,7 @@ def load_model(path: Path, *, device: str | torch.device = "cpu") -> Generator:
     check_tensors(path, tensors, wanted)
     generator = build(header)
     generator.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
-    generator.name = path.name.removesuffix(".safetensors")
-    return generator.eval().requires_grad_(False).to(device)
+    return generator.eval().requires_grad_(False)
 
 
 def check_tensors(path: Path, tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
@@ -81,7 +107,8 @@ def build(header: dict) -> Generator:
     with torch.random.fork_rng(devices=[]):  # the weights are drawn, then replaced; nobody's random numbers move
         generator = cls(config(**as_tuples(header["settings"])))
         if header.get("encoder"):
-            generator.encoder = Encoder(EncoderConfig(**as_tuples(header["encoder"])))
+            encoder, settings = ENCODERS[header.get("encoder_kind") or "encoder"]
+            generator.encoder = encoder(settings(**as_tuples(header["encoder"])))
         if header.get("discriminator"):
             generator.discriminator = Discriminator(DiscriminatorConfig(**as_tuples(header["discriminator"])))
     generator.card = dict(header.get("card") or {})

@@ -93,22 +93,24 @@ def modulated_conv2d(
     *,
     demodulate: bool = True,
     up_kernel: Float[Tensor, "f f"] | None = None,
-    gain: float = 1.0,
+    gain: float | Float[Tensor, ""] = 1.0,
+    padding: int | None = None,
 ) -> Float[Tensor, "batch outputs h2 w2"]:
     """Convolve with weights scaled per image by styles (Karras et al. 2020, section 2.2).
 
     Scaling the activations before, and by the demodulation after, equals scaling the weights, and needs no
     grouped convolution. With up_kernel the output is twice as large: transposed convolution, then the filter.
+    Without it, padding is what is added at each border; None keeps the size.
     """
     batch, k = x.shape[0], weight.shape[-1]
-    scale = torch.full((), gain, device=x.device)
+    scale = torch.as_tensor(gain, device=x.device)
     if demodulate:
         with torch.autocast(x.device.type, enabled=False):  # squares and their sum want float32
             energy = weight.float().square().sum(dim=(2, 3))
             scale = gain * (styles.float().square() @ energy.T + 1e-8).rsqrt()[:, :, None, None]
     x = x * styles.to(x.dtype).reshape(batch, -1, 1, 1)
     if up_kernel is None:
-        x = F.conv2d(x, weight.to(x.dtype), padding=k // 2)
+        x = F.conv2d(x, weight.to(x.dtype), padding=k // 2 if padding is None else padding)
     else:
         x = F.conv_transpose2d(x, weight.to(x.dtype).transpose(0, 1), stride=2)
         size = up_kernel.shape[0]

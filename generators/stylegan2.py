@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from generators.base import Generator, Noise
 from generators.errors import GeneratorError
+from generators.flow import Flow
 from generators.ops import SQRT2, EqualConv, EqualLinear, fir_kernel, modulated_conv2d, normalize_2nd_moment, upsample2d
 
 
@@ -23,13 +24,17 @@ class StyleGAN2Config:
     c_dim: int = 0  # class labels, one-hot; 0 for none
     mapping_layers: int = 8
     mapping_lr: float = 0.01  # learning rate of the mapping network, relative to the rest
+    mapping_width: int | None = None  # of the mapping network's inner layers; None: w_dim
+    embed_dim: int | None = None  # numbers that a class label becomes; None: w_dim
     mapping_linear: bool = False  # a last layer without leaky ReLU, so that w is free to be symmetric
+    flow_steps: int = 0  # w by so many steps of a learned flow in place of the mapping network; mapping_layers blocks
     channel_base: int = 32768  # channels at resolution r are min(channel_base / r, channel_max)
     channel_max: int = 512
     channels: tuple[int, ...] | None = None  # or given outright: at 4, 8, 16, ... px
     architecture: Literal["skip", "resnet", "orig"] = "skip"
     spatial: tuple[int, ...] = ()  # feature maps drawn linearly from the style, at 4, 8, ... px; () is StyleGAN2 itself
     subpixel: int = 1  # side of the patch of pixels that each last feature draws; 1 is StyleGAN2 itself
+    resample: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)  # taps of the low-pass filter at each doubling, an even number
     conv_clamp: float | None = None  # bound on activations, for half precision; the published models use 256
 
     def channels_at(self, resolution: int) -> int:
@@ -56,9 +61,10 @@ class Mapping(nn.Module):
 
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()
-        self.embed = EqualLinear(config.c_dim, config.w_dim) if config.c_dim else None
-        inputs = config.z_dim + (config.w_dim if config.c_dim else 0)
-        widths = [inputs] + [config.w_dim] * config.mapping_layers
+        label = (config.embed_dim or config.w_dim) if config.c_dim else 0
+        self.embed = EqualLinear(config.c_dim, label) if label else None
+        inner = [config.mapping_width or config.w_dim] * (config.mapping_layers - 1)
+        widths = [config.z_dim + label, *inner, config.w_dim] if config.mapping_layers else []
         last = config.mapping_layers - 1 if config.mapping_linear else None
         self.layers = nn.ModuleList(
             EqualLinear(a, b, lr=config.mapping_lr, activate=i != last)
@@ -93,7 +99,7 @@ class StyledConv(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
-        self.register_buffer("up_kernel", fir_kernel(), persistent=False)
+        self.register_buffer("up_kernel", fir_kernel(config.resample), persistent=False)
         self.up, self.clamp = up, config.conv_clamp
 
     def forward(
@@ -165,7 +171,7 @@ class Block(nn.Module):
         self.skip = EqualConv(inputs, outputs, 1, bias=False) if residual else None
         maps = (dict(zip(config.resolutions(), config.spatial, strict=False))).get(resolution, 0)
         self.spatial = StyleMap(maps, outputs, resolution, config) if maps else None
-        self.register_buffer("up_kernel", fir_kernel(), persistent=False)
+        self.register_buffer("up_kernel", fir_kernel(config.resample), persistent=False)
         self.num_conv = 1 if first else 2
 
     def forward(
@@ -200,7 +206,12 @@ class StyleGAN2(Generator):
         layers = [4] + [r for r in resolutions[1:] for _ in range(2)]  # one entry a convolution
         self.ws_resolutions = (*layers, config.img_resolution)  # the last RGB output has a style of its own
         self.num_ws, self.noise_shapes = len(layers) + 1, tuple((r, r) for r in layers)
-        self.map, self.w_slope = Mapping(config), 1.0 if config.mapping_linear else 0.2
+        self.map: nn.Module = Mapping(config)
+        if config.flow_steps:
+            if config.z_dim != config.w_dim or config.c_dim:
+                raise GeneratorError("a flow maps z to a w of as many numbers, without labels; set z_dim, c_dim so")
+            self.map = Flow(config.w_dim, hidden=config.w_dim, blocks=config.mapping_layers, steps=config.flow_steps)
+        self.w_slope = 1.0 if config.mapping_linear or config.flow_steps else 0.2
         width = config.channels_at(4)
         self.start = nn.Parameter(torch.randn(1, width, 4, 4))
         self.blocks = nn.ModuleList(Block(r, config) for r in resolutions)
@@ -227,7 +238,7 @@ class StyleGAN2(Generator):
         for came, wanted in zip((tuple(n.shape[2:]) for n in noise), self.noise_shapes, strict=True):
             if came != wanted:
                 raise GeneratorError(f"a noise map of {came} came; {self.name} takes {wanted} there")
-        x = self.start.expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.start.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image, layer = None, 0
         for block in self.blocks:
             assert isinstance(block, Block)

@@ -2,9 +2,11 @@
 
 import errno
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator as Steps
+from contextlib import closing, contextmanager
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -60,6 +62,36 @@ class Commands(Group):
         return next(c for c in found if isinstance(c, click.Command) and c.name == cmd_name)
 
 
+class Grouped(click.Command):
+    """A command whose help shows its options in groups, as `grouped` names them."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (shown := param.get_help_record(ctx)) is not None:
+                groups.setdefault(getattr(param, "group", "Options"), []).append(shown)
+        for name, rows in groups.items():
+            with formatter.section(name):
+                formatter.write_dl(rows)
+
+
+class InGroup(click.Option):
+    """An option that `Grouped` shows in a group of its help; the help text tells its default."""
+
+    def __init__(self, *args: Any, group: str, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.group = group
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        return None if record is None else (record[0], self.help or "")
+
+
+def grouped(group: str, *names: str, **settings: Any) -> Callable:
+    """An option in a group of the help of a `Grouped` command."""
+    return click.option(*names, cls=InGroup, group=group, **settings)
+
+
 class Seconds(click.ParamType):
     """A time such as 20s, 2m or 1.5."""
 
@@ -82,7 +114,7 @@ class Numbers(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | float, ...]:
         try:
-            return tuple(self.kind(part) for part in value.split(","))
+            return tuple(self.kind(part) for part in value.split(",") if value)
         except ValueError:
             self.fail(f"{value!r} is no list of numbers; write them as in 2,1", param, ctx)
 
@@ -129,18 +161,19 @@ CROP = options(
     click.option("--face", type=int, metavar="N", help="Which face, from the left, from 1.  [default: the largest]"),
 )
 PHOTO = options(RECIPE, STEPS, CROP)
-SEARCH = options(
+SPACES = ["z", "w", "w_plus"]
+SEARCH_IN = options(
     RECIPE, STEPS, SEED,
     click.option("--budget", type=Seconds(), help="Time a photograph, such as 20s or 2m."),
     click.option("--lr", type=float, help="Peak learning rate."),
-    click.option("--space", type=click.Choice(["z", "w", "w_plus"]), help="What moves."),
     click.option("--loss", metavar="NAME=WEIGHT,...", help="Terms of the objective, such as lpips=0.8,pixel=1."),
     click.option("--start", type=click.Choice(["encoder", "mean", "random"]), help="First guess."),
     click.option("--restarts", type=int, metavar="N", help="Random starts, of which the best goes on."),
     click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd", "rmsprop"])),
     click.option("--patience", type=int, metavar="N", help="Stop after N steps without gain."),
     click.option("--noise/--no-noise", "optimize_noise", default=None, help="Whether the noise moves too."),
-)
+)  # but for the space, which `evaluate` asks for in its own way
+SEARCH = options(click.option("--space", type=click.Choice(SPACES), help="What moves."), SEARCH_IN)
 
 
 def show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -237,21 +270,61 @@ def progress(steps: int) -> Iterator[Callable[[int, int, "Step"], None]]:
         yield show
 
 
-def follow(steps: Iterable["Progress"]) -> None:
-    """Run a training to its end, with a bar where somebody looks, and a line at each measure."""
+def follow(steps: "Steps[Progress]", *, quiet: bool = False) -> int | None:
+    """Run a training to its end, with a bar where somebody looks, and else a line at each report.
+
+    Ctrl-C, or being told to terminate, ends it after the step at hand, with a checkpoint; gives that signal's number.
+    quiet: tell nothing, and let another process decide when to end.
+    """
+    from tqdm import tqdm
+
+    with stoppable() as stopped, closing(steps), tqdm(disable=quiet or None, dynamic_ncols=True, unit="img") as bar:
+        for step in steps:
+            if bar.total is None:
+                bar.total, bar.initial, bar.n = step.images, step.images_seen, step.images_seen
+            bar.set_postfix_str(loss_line(step.losses), refresh=False)
+            bar.update(step.images_seen - bar.n)
+            if step.due and not quiet:
+                report(step, bar.disable or step.psnr is not None)
+            if (number := stopped()) and not quiet:
+                return number
+    return None
+
+
+def report(step: "Progress", aloud: bool) -> None:
+    """A step as JSON where it is wanted, else as a line on standard error if it is to be said aloud."""
     from dataclasses import asdict
 
     from tqdm import tqdm
 
-    with tqdm(disable=None, leave=False, dynamic_ncols=True, unit="img") as bar:
-        for step in steps:
-            if bar.total is None:
-                bar.total, bar.initial, bar.n = step.images, step.images_seen, step.images_seen
-            losses = {name: f"{value:.3f}" for name, value in step.losses.items()}
-            bar.set_postfix(losses, refresh=False)
-            bar.update(step.images_seen - bar.n)
-            if step.psnr is not None:
-                left = (step.images - step.images_seen) / max(step.images_per_second, 1e-9) / 60
-                text = f"{step.images_seen} of {step.images} images, {step.images_per_second:.1f}/s, {step.psnr:.2f} dB"
-                each = " ".join(f"{name} {value}" for name, value in losses.items())
-                tell(asdict(step), f"{text}, {each}, {left:.0f} min left")
+    if wants_json():
+        tell({name: value for name, value in asdict(step).items() if name != "due"}, "")
+    elif aloud:
+        parts = [f"{step.images_seen} of {step.images} images", f"{step.images_per_second:.1f}/s"]
+        parts += [] if step.psnr is None else [f"{step.psnr:.2f} dB"]
+        parts.append(loss_line(step.losses))
+        with tqdm.external_write_mode(sys.stderr):
+            say(", ".join([*parts, f"{tqdm.format_interval(step.seconds_left)} left"]))
+
+
+def loss_line(losses: dict[str, float]) -> str:
+    """Losses in one line, without counts of nothing."""
+    return " ".join(f"{name} {value:.3g}" for name, value in losses.items() if value or name != "skipped")
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], int]]:
+    """A function that gives the signal of Ctrl-C, or to terminate, once it came, else 0; the second ends at once."""
+    came: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: came[0] if came else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,101 +1,180 @@
-"""Training pictures: folders and zip files -> one uint8 tensor in memory."""
+"""Training pictures: folders and zip files -> one uint8 tensor, in memory, or mapped from a file if it does not fit."""
 
-import io
-import zipfile
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import sleep
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from generators.errors import TrainingError
+from generators.training.distributed import is_main, world
+from generators.training.sources import SUFFIXES, UNREADABLE, Source, free_memory, read_square
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+Files = list[tuple[int, str]]  # (index of the source, name in it)
 
 
 @dataclass(frozen=True)
 class Pictures:
     """All pictures of a run, and how often each is drawn."""
 
-    images: UInt8[Tensor, "count 3 size size"]
+    images: UInt8[Tensor, "count channels size size"]  # in random order
     weights: Float[Tensor, " count"]  # sum to one
     skipped: tuple[str, ...]  # files that could not be read
-    resized: int  # how many were of another size
+    resized: int  # how many were of another size or shape
+    grey: int = 0  # how many have no colour
+    duplicates: int = 0  # how many equal an earlier one, pixel for pixel
+    mapped: Path | None = None  # the file that holds the images; None: they are in memory
 
-    def without(self, count: int, seed: int) -> tuple["Pictures", UInt8[Tensor, "count 3 size size"]]:
-        """The pictures left after holding `count` of them out for measuring, and those."""
-        order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))
-        held, kept = order[:count].sort().values, order[count:].sort().values
-        weights = self.weights[kept] / self.weights[kept].sum()
-        return replace(self, images=self.images[kept], weights=weights), self.images[held]
+    def without(self, count: int) -> tuple["Pictures", UInt8[Tensor, "count channels size size"]]:
+        """The pictures left after holding the last `count` out for measuring, and those; nothing is copied.
 
-    def some(self, count: int, seed: int) -> UInt8[Tensor, "count 3 size size"]:
+        The order is random, so these are a fair sample; the same pictures always hold out the same ones.
+        """
+        kept = len(self.images) - count
+        weights = self.weights[:kept] / self.weights[:kept].sum()
+        return replace(self, images=self.images[:kept], weights=weights), self.images[kept:]
+
+    def some(self, count: int, seed: int) -> UInt8[Tensor, "count channels size size"]:
         """So many pictures as a run draws them, unchanged; some come twice."""
         rng = torch.Generator().manual_seed(seed)
         return self.images[torch.multinomial(self.weights, count, replacement=True, generator=rng)]
 
-    def draw(self, batch: int, rng: torch.Generator) -> Float[Tensor, "batch 3 size size"]:
-        """Random pictures in [-1, 1], mirrored half of the time and moved by up to 3 % of their size."""
+    def draw(self, batch: int, rng: torch.Generator, mirror: bool = True) -> Float[Tensor, "batch channels size size"]:
+        """Random pictures in [-1, 1], mirrored half of the time and moved by up to 3 % of their size.
+
+        mirror=False leaves the sides as they are, and changes nothing else of what rng draws.
+        """
         index = torch.multinomial(self.weights, batch, replacement=True, generator=rng)
         x = self.images[index].float() / 127.5 - 1
-        mirror = torch.rand(batch, 1, 1, 1, generator=rng) < 0.5
-        x = torch.where(mirror, x.flip(3), x)
+        flip = torch.rand(batch, 1, 1, 1, generator=rng) < 0.5
+        x = torch.where(flip & mirror, x.flip(3), x)
         reach = round(0.03 * x.shape[-1])
         moves = torch.randint(0, 2 * reach + 1, (batch, 2), generator=rng).tolist()
         padded, size = F.pad(x, (reach,) * 4, mode="reflect"), x.shape[-1]
         return torch.stack([p[:, j : j + size, i : i + size] for p, (i, j) in zip(padded, moves, strict=True)])
 
 
-def load_pictures(sources: Sequence[Path], resolution: int, *, shares: Sequence[float] | None = None) -> Pictures:
+def load_pictures(
+    sources: Sequence[Path],
+    resolution: int,
+    *,
+    channels: int = 3,
+    shares: Sequence[float] | None = None,
+    cache: Path | None = None,
+    memory: int | None = None,
+    watch: Callable[[Files], Iterable[tuple[int, str]]] = iter,
+) -> Pictures:
     """Read every picture of the sources (folders or zip files) at resolution x resolution, centre-cropped.
 
-    shares says how often each source is drawn; None: by its number of pictures. TrainingError if nothing can be read.
+    shares says how often each source is drawn; None: by its number of pictures. cache is the file to keep pictures in
+    that take more than half of the memory (bytes; None: what is free), and always where several processes share a run;
+    it is used again while the sources stay as they are. watch wraps the loop, for a progress bar. TrainingError if
+    nothing can be read, or if there is no room for the pictures.
     """
     if shares is not None and (len(shares) != len(sources) or min(shares) < 0 or sum(shares) <= 0):
         raise TrainingError(f"{len(shares)} shares came for {len(sources)} sources; give one positive number for each")
-    images, weights, skipped, resized = [], [], [], 0
-    for k, source in enumerate(sources):
-        found = []
-        for name, data in files_of(source):
-            try:
-                picture = Image.open(io.BytesIO(data)).convert("RGB")
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # SyntaxError: broken PNGs
-                skipped.append(f"{source}/{name}")
-                continue
-            resized += picture.size != (resolution, resolution)
-            found.append(to_square(picture, resolution))
-        images += found
-        share = len(found) if shares is None else shares[k]
-        weights += [share / max(len(found), 1)] * len(found)
-    if not images:
+    opened = [Source(path) for path in sources]
+    files = shuffled([(k, name) for k, source in enumerate(opened) for name in source.names])
+    shape = (len(files), channels, resolution, resolution)
+    mapped = place_for(shape, cache, free_memory() if memory is None else memory)
+    if mapped is None:
+        about = read_all(opened, files, (images := np.empty(shape, np.uint8)), watch)
+    else:
+        prints = [source.fingerprint() for source in opened]
+        images, about = read_mapped(opened, files, shape, mapped, prints, watch)
+    if not about["sources"]:
         names, kinds = ", ".join(map(str, sources)), ", ".join(sorted(SUFFIXES))
         raise TrainingError(f"no readable picture in {names}; give folders or zips of {kinds}")
-    w = torch.tensor(weights)
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    return Pictures(stacked, w / w.sum(), tuple(skipped), resized)
+    origin = torch.tensor(about["sources"])
+    counts = origin.bincount(minlength=len(sources))
+    share = counts if shares is None else torch.tensor(shares)
+    weights = (share / counts.clamp(min=1))[origin].float()
+    stacked = torch.from_numpy(images[: len(origin)])
+    found = {key: about[key] for key in ("resized", "grey", "duplicates")}
+    return Pictures(stacked, weights / weights.sum(), tuple(about["skipped"]), mapped=mapped, **found)
 
 
-def files_of(source: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of each picture file, in order of name."""
-    if source.is_dir():
-        for path in sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES):
-            yield str(path.relative_to(source)), path.read_bytes()
-    elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as z:
-            for name in sorted(n for n in z.namelist() if Path(n).suffix.lower() in SUFFIXES):
-                yield name, z.read(name)
-    else:
-        raise TrainingError(f"{source} is neither a folder nor a zip file of pictures")
+def shuffled(files: Files) -> Files:
+    """The files in random order, always the same."""
+    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0)).flip(0)
+    return [files[i] for i in order]
 
 
-def to_square(picture: Image.Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """Centre crop to a square and resize, antialiased."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    crop = picture.crop((left, top, left + side, top + side))
-    return np.asarray(crop.resize((size, size), Image.Resampling.LANCZOS))
+def read_all(opened: Sequence[Source], files: Files, images: np.ndarray, watch: Callable) -> dict[str, Any]:
+    """Fill images from the front with what can be read; gives the source of each, and what was seen on the way."""
+    size, channels = images.shape[-1], images.shape[1]
+    about: dict[str, Any] = {"sources": [], "skipped": [], "resized": 0, "grey": 0, "duplicates": 0}
+    seen: set[bytes] = set()
+    for k, name in watch(files):
+        try:
+            square, resized = read_square(opened[k].read(name), size, channels)
+        except UNREADABLE:
+            about["skipped"].append(f"{opened[k].path}/{name}")
+            continue
+        images[len(about["sources"])] = square
+        about["sources"].append(k)
+        about["resized"] += resized
+        about["grey"] += bool(np.ptp(square, axis=0).mean() < 1)
+        digest = hashlib.blake2b(square.tobytes(), digest_size=16).digest()
+        about["duplicates"] += digest in seen
+        seen.add(digest)
+    about["skipped"].sort()
+    return about
+
+
+def place_for(shape: tuple[int, ...], cache: Path | None, memory: int | None) -> Path | None:
+    """The file to keep pictures of this shape in, or None for memory; TrainingError if neither has the room."""
+    need = int(np.prod(shape, dtype=np.int64))
+    fits = memory is None or need <= memory // 2
+    if not need or (fits and (world() == 1 or cache is None)):
+        return None
+    what = f"{shape[0]} pictures of {shape[-1]} px take {need / 1e9:.1f} GB"
+    if cache is None:
+        free = f"{(memory or 0) / 1e9:.1f} GB of memory"
+        raise TrainingError(f"{what}, and {free} are free; give fewer, a smaller resolution, or a cache file")
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache.parent).free + (cache.stat().st_size if cache.exists() else 0)
+    if need > free - 2**28:
+        raise TrainingError(
+            f"{what}; {(memory or 0) / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB at {cache.parent} are free; "
+            "give --run on a larger disk, or a smaller --resolution"
+        )
+    return cache
+
+
+def read_mapped(
+    opened: Sequence[Source], files: Files, shape: tuple[int, ...], path: Path, prints: list[str], watch: Callable
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The pictures as a file that is mapped into memory, and what `read_all` tells; read anew if a source changed."""
+    notes, key = path.with_suffix(".json"), {"shape": list(shape), "sources": prints}
+    while (about := read_notes(notes, key)) is None and not is_main():
+        sleep(1)  # the main process reads them for all
+    if about is not None:
+        return np.memmap(path, np.uint8, "r+", shape=shape), about
+    notes.unlink(missing_ok=True)
+    images = np.memmap(path, np.uint8, "w+", shape=shape)
+    about = read_all(opened, files, images, watch) | {"key": key}
+    images.flush()
+    temporary = notes.with_name(f".{notes.name}.tmp")  # the notes come last: with them the pictures are whole
+    temporary.write_text(json.dumps(about))
+    os.replace(temporary, notes)
+    return images, about
+
+
+def read_notes(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
+    """What stands beside mapped pictures; None where there is nothing, or where they are others."""
+    try:
+        about = json.loads(path.read_text())
+        return about if about["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

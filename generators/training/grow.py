@@ -1,50 +1,100 @@
 """Start a run from a model: what fits is copied, what has grown is filled so that the picture stays what it was.
 
 Networks may become wider at any resolution, and may end in patches of 2 x 2 pixels where the model's ended in pixels
-(progressive growing, Karras et al. 2018, in one step and without fading in).
+(progressive growing, Karras et al. 2018, in one step and without fading in). Where the model has no encoder or no
+discriminator, those of the run start from nothing.
 """
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from generators.base import Generator
+from generators.discriminator import Discriminator
+from generators.encoder import Encoder
 from generators.errors import TrainingError
 from generators.stylegan2 import StyleGAN2
+from generators.training.config import TrainConfig
+from generators.training.model import start_at_mean
+
+
+def check_source(source: Generator) -> StyleGAN2:
+    """source as what a run can start from; TrainingError if it is of another kind."""
+    if not isinstance(source, StyleGAN2):
+        raise TrainingError(f"{source.name} is a {type(source).__name__}; a run can start from a StyleGAN2 alone")
+    if source.c_dim or source.img_channels != 3:
+        what = f"takes {source.c_dim} class labels" if source.c_dim else f"renders {source.img_channels} channels"
+        raise TrainingError(f"{source.name} {what}; a run can start from an unconditional RGB model alone")
+    return source
+
+
+def sizes_from(config: TrainConfig, source: Generator) -> TrainConfig:
+    """config with what a model to start from fixes: the mapping network, and no fewer channels than it has.
+
+    TrainingError unless the features of both end at the same size.
+    """
+    source = check_source(source)
+    have, want = source.config.resolutions()[-1], config.resolution // config.subpixel
+    if have != want or config.subpixel < source.config.subpixel:
+        raise TrainingError(
+            f"{source.name} renders {source.img_resolution} px from features of {have} px; a run at "
+            f"{config.resolution} px has features of {want} px; give --resolution {source.img_resolution}, "
+            f"or {2 * have} with --subpixel 2"
+        )
+    resolutions = source.config.resolutions()
+    if len(config.channels) != len(resolutions):
+        raise TrainingError(
+            f"channels has {len(config.channels)} numbers; a run from {source.name} needs {len(resolutions)}, "
+            f"for {', '.join(map(str, resolutions))} px"
+        )
+    channels = tuple(max(n, source.config.channels_at(r)) for n, r in zip(config.channels, resolutions, strict=True))
+    like = source.config
+    return replace(
+        config, channels=channels, w_dim=like.w_dim, mapping_layers=like.mapping_layers, mapping_lr=like.mapping_lr,
+        flow_steps=like.flow_steps,
+    )  # fmt: skip
 
 
 @torch.no_grad()
 def start_from(model: StyleGAN2, source: Generator) -> None:
-    """Copy source's weights, and those of its encoder and discriminator, into model.
+    """Copy source's weights, and those of its encoder and discriminator, into model, which `build_model` made like it.
 
-    Renders the same pictures as source, enlarged where model has twice its resolution by subpixel 2. TrainingError if a
-    part of source is larger than its place in model, or if source is of another kind.
+    model then renders the same pictures as source, enlarged where it has twice its resolution by subpixel 2.
+    TrainingError if a part of source has no place in model, or is larger than that.
     """
-    if not isinstance(source, StyleGAN2):
-        raise TrainingError(f"{source.name} is a {type(source).__name__}; a run can start from a StyleGAN2 alone")
-    check_resolution(model, source)
+    source = check_source(source)
     old, new = source.state_dict(), model.state_dict()
+    parts = {"encoder": Encoder, "discriminator": Discriminator}
+    for part, kind in parts.items():
+        if not (isinstance(getattr(source, part), kind) and isinstance(getattr(model, part), kind)):
+            old = {k: v for k, v in old.items() if not k.startswith(f"{part}.")}
+    for key in old.keys() - new.keys():
+        raise TrainingError(f"{source.name} has {key}, which this run's networks have not; give settings like its own")
     for key, place in new.items():
         if ".patch." in key and key not in old:
             place.zero_() if not key.endswith("affine.bias") else place  # draws nothing at first
+        elif key.startswith("encoder.linear.") and key not in old:
+            place.zero_()  # says nothing at first
+        elif key == "discriminator.last_conv.weight" and key in old:
+            fill_last_conv(place, old[key])
         elif key in old:
             fill(place, patched(old[key], place) if key.endswith("from_rgb.weight") else old[key], key)
-
-
-def check_resolution(model: StyleGAN2, source: StyleGAN2) -> None:
-    """TrainingError unless the features of both end at the same size."""
-    sizes = [m.img_resolution // m.config.subpixel for m in (model, source)]
-    if sizes[0] != sizes[1] or model.config.subpixel < source.config.subpixel:
-        raise TrainingError(
-            f"{source.name} renders {source.img_resolution} px from features of {sizes[1]} px; a run at "
-            f"{model.img_resolution} px has features of {sizes[0]} px; give --resolution {source.img_resolution}, "
-            f"or {2 * sizes[1]} with --subpixel 2"
-        )
+    if isinstance(model.encoder, Encoder) and not isinstance(source.encoder, Encoder):
+        start_at_mean(model.encoder, model.w_avg)
 
 
 def patched(weight: Tensor, place: Tensor) -> Tensor:
     """A first layer's weights for pixels, for patches: each pixel has an equal part (the other root is the gain)."""
     times = place.shape[1] // weight.shape[1]
     return weight.repeat_interleave(times, dim=1) / times**0.5
+
+
+def fill_last_conv(place: Tensor, value: Tensor) -> None:
+    """As `fill`, where the last input is no feature but the deviation within the minibatch, and stays the last."""
+    between = value.new_zeros(value.shape[0], place.shape[1] - value.shape[1], *value.shape[2:])
+    wide = torch.cat([value[:, :-1], between, value[:, -1:]], dim=1)
+    fill(place, wide * (place.shape[1] / value.shape[1]) ** 0.5, "discriminator.last_conv.weight")
 
 
 def fill(place: Tensor, value: Tensor, key: str) -> None:

@@ -1,13 +1,15 @@
-"""What training descends: reconstruction, adversarial and feature-matching terms, and R1."""
+"""What training descends: reconstruction, adversarial and feature-matching terms, R1 and path lengths."""
 
+from collections.abc import Callable
 from math import log2
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from generators.ops import laplacian_pyramid
+from generators.training.distributed import average
 
 Scores = tuple[Tensor, ...]  # one tensor (batch, scores) a head
 
@@ -32,15 +34,25 @@ def discriminator_loss(real: Scores, fake: Scores) -> Float[Tensor, ""]:
 
 def feature_matching(fake: tuple[Tensor, ...], real: tuple[Tensor, ...]) -> Float[Tensor, ""]:
     """L1 between the discriminator's features, each level over its own mean size (Larsen et al. 2016)."""
-    terms = [(f.float() - r.float()).abs().mean() / r.float().abs().mean() for f, r in zip(fake, real, strict=True)]
-    return torch.stack(terms).mean()
+    sizes = average(torch.stack([r.float().abs().mean() for r in real]))
+    terms = torch.stack([(f.float() - r.float()).abs().mean() for f, r in zip(fake, real, strict=True)])
+    return (terms / sizes).mean()
 
 
-def r1_penalty(critic: nn.Module, real: Tensor) -> Float[Tensor, ""]:
+def r1_penalty(critic: Callable[[Tensor], Tensor | Scores], real: Tensor) -> Float[Tensor, ""]:
     """Mean squared gradient norm of a critic on real data (Mescheder et al. 2018)."""
     real = real.detach().requires_grad_()
     scores = critic(real)
-    heads = scores if isinstance(scores, tuple) else (scores,)
+    heads = (scores,) if isinstance(scores, Tensor) else scores
     total = torch.stack([s.float().mean(dim=1).sum() for s in heads]).sum()
     (gradient,) = torch.autograd.grad(total, real, create_graph=True)
-    return gradient.float().square().flatten(1).sum(dim=1).mean()
+    # Nothing of the total: but every parameter is then in the graph, as DistributedDataParallel wants it.
+    return gradient.float().square().flatten(1).sum(dim=1).mean() + 0 * total
+
+
+def path_lengths(
+    images: Float[Tensor, "batch c h w"], ws: Float[Tensor, "batch num_ws w_dim"], y: Float[Tensor, "batch c h w"]
+) -> Float[Tensor, " batch"]:
+    """How far the picture moves for a step of the styles, |J^T y|, y being normal noise (Karras et al. 2020, eq. 4)."""
+    (gradient,) = torch.autograd.grad((images * y).sum() / images.shape[-1], ws, create_graph=True)
+    return gradient.square().sum(dim=2).mean(dim=1).sqrt()

@@ -11,27 +11,34 @@ from torch import Tensor
 
 from generators.encoder import Encoder
 from generators.ops import EqualLinear, assign
-from generators.stylegan2 import StyleGAN2
+from generators.stylegan2 import Mapping, StyleGAN2
 
 
 @torch.no_grad()
 def match_moments(
     model: StyleGAN2, pictures: UInt8[Tensor, "count 3 size size"], *, samples: int = 20_000, seed: int = 0
 ) -> StyleGAN2:
-    """A copy of model whose w has the moments of the pictures' codes, and whose w_avg is their mean."""
+    """A copy of model whose w has the moments of the pictures' codes, and whose w_avg is their mean.
+
+    Where the mapping network does not end in a linear layer, as the published ones do not, only w_avg is set.
+    """
     model = copy.deepcopy(model)
-    encoder, last = model.encoder, model.map.layers[-1]
-    assert isinstance(encoder, Encoder) and isinstance(last, EqualLinear) and model.config.mapping_linear
+    encoder = model.encoder
+    assert isinstance(encoder, Encoder)
     device = model.w_avg.device
     parts = [encoder.parts(batch.to(device).float() / 127.5 - 1)[0] for batch in pictures.split(100)]
     codes = torch.cat(parts)
+    mean = codes.mean(dim=0)
+    model.w_avg.copy_(mean)
+    if not (isinstance(model.map, Mapping) and model.config.mapping_linear):
+        return model
+    last = model.map.layers[-1]
+    assert isinstance(last, EqualLinear)
     z = torch.randn(samples, model.z_dim, generator=torch.Generator().manual_seed(seed)).to(device)
     w = model.map(z, None)
     recolour = power(codes.T.cov(), 0.5) @ power(w.T.cov(), -0.5)
-    mean = codes.mean(dim=0)
     bias = recolour @ (last.bias * last.lr - w.mean(dim=0)) + mean
     assign(last, recolour @ (last.weight * last.gain), bias)
-    model.w_avg.copy_(mean)
     return model
 
 

@@ -1,55 +1,45 @@
-"""One training run on disk: checkpoints, the best model so far, its curve and its samples, all in one folder.
+"""One training run on disk: checkpoints, the best model so far, its curves and its samples, all in one folder.
 
-RUN/checkpoint.pt goes on where it stopped; RUN/log.csv has a row per measure; RUN/samples.png shows held-out
-photographs, their reconstructions, midpoints of neighbours, and samples.
+RUN/checkpoint.pt goes on where it stopped, RUN/settings.json says with what; RUN/latest.safetensors is the model as it
+is now. RUN/log.csv and RUN/curve.png have the losses and measures; RUN/samples.png shows held-out photographs, their
+reconstructions, midpoints of neighbours, and samples, and RUN/samples-NNNNNNNN.png how that was after so many images.
 """
 
-import csv
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Generator as Steps
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import UInt8
 from torch import Tensor
 
 from generators.base import Generator
 from generators.errors import TrainingError
 from generators.files import save_model
+from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.data import Pictures
-from generators.training.loop import TrainConfig, Trainer, save_checkpoint
-from generators.training.moments import match_moments
+from generators.training.kinds import Step, Training, build_trainer, finished
+from generators.training.monitor import Log, contact_sheet, held_out_psnr, write_picture, write_whole
+from generators.training.settings import SETTINGS, check_fits
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run reports now and then: losses, and the measures where they were just taken."""
+    """What a run reports after each step."""
 
     images_seen: int
     images: int
-    images_per_second: float
-    losses: dict[str, float]
-    psnr: float | None  # dB, median over the held-out pictures, encoder alone
-
-
-def train_config(
-    *, resolution: int, images: int, channels: tuple[int, ...] | None = None, warmup: int | None = None, **settings: Any
-) -> TrainConfig:
-    """Settings of a run, from TrainConfig's where they are not given, fitted to its resolution and length.
-
-    channels None: the default ones, which go on by halves, down to 16, where they end. warmup None: a fifth of the
-    images, at most 25 000.
-    """
-    default, count = TrainConfig().channels, resolution.bit_length() - 2
-    more = tuple(max(16, default[-1] >> i) for i in range(1, 1 + count - len(default)))
-    warmup = min(12_000, images // 5) if warmup is None else warmup
-    channels = channels or (*default[:count], *more)
-    return TrainConfig(resolution=resolution, images=images, channels=channels, warmup=warmup, **settings)
+    images_per_second: float  # over the last fifty steps
+    seconds_left: float
+    losses: dict[str, float]  # means since the last report
+    psnr: float | None  # dB, median over the held-out pictures, encoder alone; where it was just measured
+    due: bool  # whether this is a report: a row of the log
 
 
 def report_pictures(pictures: Pictures) -> list[str]:
@@ -57,123 +47,232 @@ def report_pictures(pictures: Pictures) -> list[str]:
     count, skipped = len(pictures.images), pictures.skipped
     if count < 5:
         raise TrainingError(f"{count} pictures came; give at least 5, since a fifth is held out for measuring")
-    lines = [f"{count} pictures, {pictures.resized} of them of another size or shape, which are cropped and resized"]
+    size = f"{pictures.images.shape[-1]} px, {pictures.images.numel() / 2**20:,.0f} MiB"
+    place = "in memory" if pictures.mapped is None else f"in {pictures.mapped}, as they would fill the memory"
+    lines = [f"{count} pictures of {size} {place}"]
+    if pictures.resized:
+        lines.append(f"{pictures.resized} of them were of another size or shape: cropped to their centre, and resized")
+    if pictures.grey:
+        lines.append(f"{pictures.grey / count:.0%} of them have no colour")
+    if pictures.duplicates:
+        lines.append(f"warning: {pictures.duplicates} equal others; what is held out may be among those trained on")
     if skipped:
-        lines.append(f"warning: {len(skipped)} files cannot be read and are left out: {', '.join(skipped[:5])}")
+        more = f" and {len(skipped) - 20} more" if len(skipped) > 20 else ""
+        lines.append(f"warning: {len(skipped)} files cannot be read and are left out: {', '.join(skipped[:20])}{more}")
     if count < 100:
         lines.append(f"warning: {count} pictures are few; under 100 a model learns them by heart")
     return lines
 
 
+def model_card(
+    kind: str, sources: Sequence[Path], pictures: Pictures, init: Generator | None, *, licence: str, subject: str | None
+) -> dict[str, Any]:
+    """What a model's file tells of where it comes from; an encoder's data stand beside those of its generator."""
+    about: dict[str, Any] = {"data": [source.name for source in sources], "pictures": len(pictures.images)}
+    about |= {"licence": licence} | ({"subject": subject} if subject else {})
+    if init is None:
+        return about
+    return init.card | {"encoder": about} if kind == "encoder" else about | {"init": init.name}
+
+
 def train(
     pictures: Pictures,
     out: Path,
-    config: TrainConfig,
+    config: Any,
     *,
     run: Path,
+    kind: str = "stylegan2",
     resume: bool = False,
     card: dict | None = None,
     init: Generator | None = None,
     every: float = 240.0,
+    snapshot_every: int | None = None,
     holdout: int = 100,
     device: str = "cpu",
-) -> Iterator[Progress]:
-    """Train to config.images, yielding each step; every so many seconds measure, save, and keep the best in out.
+    main: bool = True,
+) -> Steps[Progress]:
+    """Train to config.images, yielding each step; keep the best model in out, and all else in the folder run.
 
-    The best is judged by reconstruction of `holdout` pictures that training never sees. Leaving the loop early is
-    fine: call it again with resume. TrainingError if resume finds nothing, or a run of another shape.
+    Every so many seconds there is a checkpoint; after snapshot_every images (None: a fiftieth of the run, or 1000 where
+    that is more) there is a measure with its samples, and a report after each tenth of that. The best is judged by the
+    reconstruction of `holdout` pictures that training never sees; without an encoder, and for autoencoders, the latest
+    is the best. Leaving the loop early is fine: it writes a checkpoint, and the same call with resume goes on from
+    there. main=False writes nothing, for all but one of several processes. TrainingError if resume finds nothing, or a
+    run of another shape, or if the disk is full.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    kept, held = pictures.without(min(holdout, len(pictures.images) // 5), config.seed)
-    trainer = Trainer(config, kept, device=device, init=init)
-    trainer.ema.card = trainer.model.card = card or {}
-    best = restore(trainer, run) if resume else -1.0
-    began = saved = monotonic()
-    seen_before = trainer.images_seen
-    for step in trainer.run():
-        now, psnr = monotonic(), None
-        done = step.images_seen >= config.images
-        if now - saved >= every or done:
-            psnr = held_out_psnr(trainer.ema, held)
-            model = match_moments(trainer.ema, kept.some(4000, config.seed))
-            if psnr > best and step.images_seen > config.warmup:
-                best = psnr
-                save_model(model, out, dtype=torch.float16)
-            save_model(model, run / "latest.safetensors", dtype=torch.float16)
-            save_checkpoint(trainer, run / "checkpoint.pt", best=best)
-            write_row(run / "log.csv", {"images": step.images_seen, "psnr": psnr} | step.losses)
-            contact_sheet(model, held).save(run / "samples.png")
-            saved = monotonic()
-        rate = (step.images_seen - seen_before) / max(now - began, 1e-9)
-        yield Progress(step.images_seen, config.images, rate, step.losses, psnr)
+    kept, held = pictures.without(min(holdout, len(pictures.images) // 5))
+    trainer = build_trainer(kind, config, kept, device=device, init=init)
+    trainer.ema.card = card or {}
+    best = restore(trainer, kind, run) if resume else -1.0
+    record = Record(trainer, kind, kept, held, out, run, every=every, snapshot_every=snapshot_every, best=best)
+    if not main:
+        yield from map(record.progress, trainer.run())
+        return
+    record.open({"pictures": len(pictures.images), "holdout": len(held), "card": card or {}})
+    try:
+        for step in trainer.run():
+            yield record.write(step)
+    except GeneratorExit:
+        record.checkpoint()
+        raise
+    finally:
+        record.close()
 
 
-def restore(trainer: Trainer, run: Path) -> float:
+def restore(trainer: Training, kind: str, run: Path) -> float:
     """Take a run up again; gives its best measure so far."""
     path = run / "checkpoint.pt"
-    if not path.exists():
-        raise TrainingError(f"nothing to resume at {path}; start without --resume")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = load_checkpoint(path)
+    check_fits(state.get("kind", kind), kind, state["config"], trainer.config, path)
     try:
         trainer.restore(state)
-    except (RuntimeError, ValueError, KeyError) as error:
-        shape = json.dumps({k: state["config"][k] for k in ("resolution", "channels", "w_dim")})
-        raise TrainingError(
-            f"{path} is a run of another shape ({shape}); give the same sizes, or start anew"
-        ) from error
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = " ".join(str(error).split())
+        raise TrainingError(f"{path} does not fit this run ({why:.200}); give its settings, or start anew") from error
     return float(state.get("best", -1.0))
 
 
-@torch.no_grad()
-def held_out_psnr(model: Generator, held: UInt8[Tensor, "count 3 size size"]) -> float:
-    """Median PSNR in dB of the encoder's reconstructions."""
-    assert model.encoder is not None
-    values = []
-    for batch in held.split(25):
-        target = batch.to(model.w_avg.device).float() / 127.5 - 1
-        image = model.synthesis(model.encoder(target), model.fixed_noise(len(target))).clamp(-1, 1)
-        values.append(10 * torch.log10(4 / (image - target).square().mean(dim=(1, 2, 3))))
-    return float(torch.cat(values).median())
+class Record:
+    """What a run leaves on disk as it goes: written after each step, as far as it is due."""
+
+    def __init__(
+        self,
+        trainer: Training,
+        kind: str,
+        kept: Pictures,
+        held: UInt8[Tensor, "count channels size size"],
+        out: Path,
+        run: Path,
+        *,
+        every: float,
+        snapshot_every: int | None,
+        best: float,
+    ) -> None:
+        self.trainer, self.kind, self.kept, self.held = trainer, kind, kept, held
+        self.out, self.run, self.every, self.best = out, run, every, best
+        self.config = trainer.config  # with the sizes that a model to start from fixes
+        batch, total = self.config.batch, self.config.images
+        self.snapshot_every: int = snapshot_every or max(batch, total // 50, min(1000, total // 5))
+        self.meter, self.rate, self.log = Meter(), Rate(trainer.images_seen), None
+        self.saved, self.saved_images = monotonic(), -1
+        self.dtype = torch.float32 if kind == "encoder" and not survives_half(trainer.ema) else torch.float16
+
+    def open(self, about: dict[str, Any]) -> None:
+        """Make the folder, and say in it what is trained."""
+        settings = {"kind": self.kind, "settings": asdict(self.config)}
+        with writing(self.run):
+            self.run.mkdir(parents=True, exist_ok=True)
+            for left in [*self.run.glob(".*.tmp"), *self.out.parent.glob(f".{self.out.name}.*.tmp")]:
+                left.unlink()  # by a run that was killed as it wrote
+            write_whole(json.dumps(settings | about, indent=2).encode(), self.run / SETTINGS)
+            self.log = Log(self.run / "log.csv", self.trainer.images_seen)
+
+    def close(self) -> None:
+        if self.log is not None:
+            self.log.close()
+
+    def progress(self, step: Step) -> Progress:
+        """A step as it is reported, before anything is measured."""
+        seen, total = step.images_seen, self.config.images
+        self.meter.add(step.losses)
+        due = self.passes(seen, self.snapshot_every) or self.passes(seen, max(1, self.snapshot_every // 10))
+        losses, speed = self.meter.means(), self.rate.at(seen)
+        if due:
+            self.meter = Meter()
+        return Progress(seen, total, speed, max(0, total - seen) / max(speed, 1e-9), losses, None, due)
+
+    def passes(self, seen: int, every: int) -> bool:
+        """Whether the last batch reached or passed a multiple of every, or the end."""
+        return seen >= self.config.images or seen // every > (seen - self.config.batch) // every
+
+    def write(self, step: Step) -> Progress:
+        """Whatever is due after a step: a measure with its samples, a row of the log, a checkpoint."""
+        progress, shown = self.progress(step), self.passes(step.images_seen, self.snapshot_every)
+        if shown:
+            progress = replace(progress, psnr=self.snapshot())
+        if progress.due:
+            self.report(progress, curves=shown)
+        if step.images_seen >= self.config.images or monotonic() - self.saved >= self.every:
+            self.checkpoint()
+        return progress
+
+    def snapshot(self) -> float | None:
+        """Measure the model, keep it if it is the best, and show its samples; gives the measure, in dB."""
+        seen, psnr = self.trainer.images_seen, None
+        with writing(self.run):
+            model = finished(self.trainer, self.kind, self.kept)
+            if model.encoder is not None:
+                psnr = held_out_psnr(model, self.held)
+            if self.is_best(seen, psnr):
+                self.best = self.best if psnr is None else psnr
+                save_model(model, self.out, dtype=self.dtype)
+            save_model(model, self.run / "latest.safetensors", dtype=self.dtype)
+            sheet = contact_sheet(model, self.held)
+            write_picture(sheet, self.run / f"samples-{seen:08}.png")
+            write_picture(sheet, self.run / "samples.png")
+        return psnr
+
+    def is_best(self, seen: int, psnr: float | None) -> bool:
+        """Whether a model is to be kept; the last one always is where none was, as after a warm-up without end."""
+        if psnr is None or getattr(self.trainer, "keep_latest", False):
+            return True
+        warm = seen > getattr(self.config, "warmup", 0)
+        return (warm and psnr > self.best) or (seen >= self.config.images and self.best < 0)
+
+    def report(self, progress: Progress, *, curves: bool) -> None:
+        """A row of the log, and the curves where they are wanted."""
+        assert self.log is not None
+        row = {name: getattr(progress, name) for name in ("psnr", "images_per_second")}
+        with writing(self.run):
+            self.log.add({"images": progress.images_seen} | row | progress.losses)
+            if curves:
+                self.log.draw(self.run / "curve.png")
+
+    def checkpoint(self) -> None:
+        """Write the state after the last step, unless it is there."""
+        if self.saved_images != self.trainer.images_seen:
+            save_checkpoint(self.trainer.state() | {"kind": self.kind, "best": self.best}, self.run / "checkpoint.pt")
+        self.saved, self.saved_images = monotonic(), self.trainer.images_seen
 
 
-@torch.no_grad()
-def contact_sheet(model: Generator, held: UInt8[Tensor, "count 3 size size"], columns: int = 12) -> Image.Image:
-    """Four rows: photographs, reconstructions, midpoints with the next one, samples at truncation 0.7."""
-    assert model.encoder is not None
-    target = held[:columns].to(model.w_avg.device).float() / 127.5 - 1
-    ws, noise = model.encoder(target), model.fixed_noise(len(target))
-    z = torch.randn(len(target), model.z_dim, generator=torch.Generator().manual_seed(0)).to(target.device)
-    rows = [target]
-    rows += [
-        model.synthesis(w, noise) for w in (ws, ws.lerp(ws.roll(-1, 0), 0.5), model.mapping(z, truncation_psi=0.7))
-    ]
-    return grid(torch.stack(rows))
+def survives_half(model: Generator) -> bool:
+    """Whether half precision leaves model's sha256 as it is, so that latents made with it before still render."""
+    own = (v for k, v in model.state_dict().items() if not k.startswith(("encoder.", "discriminator.")))
+    return all(torch.equal(v.half().to(v), v) for v in own)
 
 
-def grid(images: Float[Tensor, "rows columns c h w"]) -> Image.Image:
-    """Images in [-1, 1] as one picture."""
-    pixels = (images.float().cpu() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    rows, columns, channels, height, width = pixels.shape
-    array = pixels.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels).numpy()
-    return Image.fromarray(np.squeeze(array))
+class Meter:
+    """Means of the losses that were taken, by name."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, losses: dict[str, float]) -> None:
+        for name, value in losses.items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + value, count + 1)
+
+    def means(self) -> dict[str, float]:
+        return {name: total / count for name, (total, count) in self.sums.items()}
 
 
-def write_row(path: Path, row: dict[str, float | int | None]) -> None:
-    """Append a row to a CSV file; a loss that was not taken leaves its field empty."""
-    names = [
-        "images",
-        "psnr",
-        "reconstruction",
-        "penalty",
-        "adversarial",
-        "matching",
-        "discriminator",
-        "mapping",
-        "critic",
-    ]
-    fresh = not path.exists()
-    with path.open("a", newline="") as f:
-        writer = csv.DictWriter(f, names, extrasaction="ignore")
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
+class Rate:
+    """Images a second over the last fifty steps, with all that was done between them."""
+
+    def __init__(self, seen: int) -> None:
+        self.marks = deque([(monotonic(), seen)], maxlen=51)
+
+    def at(self, seen: int) -> float:
+        self.marks.append((monotonic(), seen))
+        (began, first), (now, last) = self.marks[0], self.marks[-1]
+        return (last - first) / max(now - began, 1e-9)
+
+
+@contextmanager
+def writing(run: Path) -> Iterator[None]:
+    """Say in one line that a file of the run could not be written."""
+    try:
+        yield
+    except OSError as error:
+        why = f"{error.strerror or error}"
+        raise TrainingError(f"{run} cannot be written to ({why}); make room, then go on with --resume") from error

@@ -1,8 +1,11 @@
 import io
 import math
+import os
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +14,6 @@ from PIL import Image
 from torch import nn
 
 from generators.errors import TrainingError
-from generators.training.augment import diff_augment, shift
 from generators.training.data import Pictures, load_pictures
 from generators.training.losses import (
     discriminator_loss,
@@ -20,6 +22,7 @@ from generators.training.losses import (
     r1_penalty,
     reconstruction,
 )
+from generators.training.sources import free_memory
 
 
 def draw(*shape, seed=0):
@@ -63,8 +66,8 @@ def folder(tmp_path):
 def test_folder_of_mixed_files(folder):
     found = load_pictures([folder], 8)
     assert found.images.shape == (4, 3, 8, 8) and found.images.dtype == torch.uint8
-    wanted = torch.tensor([[255, 0, 0], [0, 255, 0], [255, 255, 255], [0, 0, 255]])  # by name; folders where they sort
-    assert (found.images.float().mean(dim=(2, 3)) - wanted).abs().max() < 4  # JPEG and WebP are near
+    colours = found.images.float().mean(dim=(2, 3)).div(255).round().int().tolist()  # JPEG and WebP are near
+    assert sorted(colours) == [[0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 1, 1]]
     assert found.resized == 2
     assert sorted(Path(name).name for name in found.skipped) == ["e.png", "f.jpg"]
     torch.testing.assert_close(found.weights, torch.full((4,), 0.25))
@@ -98,9 +101,10 @@ def test_shares_say_how_often_a_source_is_drawn(tmp_path):
             (tmp_path / name / f"{i}.png").write_bytes(picture((i, count, 0)))
     sources = [tmp_path / "one", tmp_path / "three"]
     torch.testing.assert_close(load_pictures(sources, 8).weights, torch.full((4,), 0.25))
-    weights = load_pictures(sources, 8, shares=[1.0, 1.0]).weights
-    torch.testing.assert_close(weights, torch.tensor([1 / 2, 1 / 6, 1 / 6, 1 / 6]))
-    assert load_pictures(sources, 8, shares=[0.0, 2.5]).weights[0] == 0
+    found = load_pictures(sources, 8, shares=[1.0, 1.0])
+    alone = found.images[:, 1, 0, 0] == 1  # green says how many its source has
+    torch.testing.assert_close(found.weights, torch.where(alone, 1 / 2, 1 / 6))
+    assert load_pictures(sources, 8, shares=[0.0, 2.5]).weights[alone] == 0
     for shares in ([1.0], [1.0, -1.0], [0.0, 0.0]):
         with pytest.raises(TrainingError, match=f"{len(shares)} shares came for 2 sources"):
             load_pictures(sources, 8, shares=shares)
@@ -124,16 +128,143 @@ def test_broken_png_is_skipped(tmp_path):
     assert len(load_pictures([tmp_path], 8).skipped) == 1
 
 
+def numbered(count=20):
+    """Pictures that each show their own number."""
+    return torch.arange(count, dtype=torch.uint8).reshape(count, 1, 1, 1).expand(count, 3, 8, 8)
+
+
 def test_held_out_pictures_are_held_out():
-    numbered = torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1).expand(20, 3, 8, 8)
-    pictures = Pictures(numbered, draw(20).abs(), (), 0)
-    kept, held = pictures.without(6, seed=1)
+    pictures = Pictures(numbered(), draw(20).abs(), (), 0)
+    kept, held = pictures.without(6)
     ids = [set(x[:, 0, 0, 0].tolist()) for x in (kept.images, held)]
     assert len(ids[1]) == 6 and not ids[0] & ids[1] and ids[0] | ids[1] == set(range(20))
     assert kept.weights.sum().item() == pytest.approx(1)
-    torch.testing.assert_close(kept.weights / kept.weights[0], (w := pictures.weights[sorted(ids[0])]) / w[0])
-    assert torch.equal(pictures.without(6, seed=1)[1], held)
-    assert not torch.equal(pictures.without(6, seed=2)[1], held)
+    torch.testing.assert_close(kept.weights / kept.weights[0], (w := pictures.weights[:14]) / w[0])
+    assert kept.images.data_ptr() == pictures.images.data_ptr()  # nothing is copied
+    whole, none = pictures.without(0)
+    assert len(whole.images) == 20 and len(none) == 0
+
+
+def test_pictures_come_in_random_order_always_the_same(tmp_path):
+    for i in range(40):
+        (tmp_path / f"{i:02}.png").write_bytes(picture((i, i, i)))
+    first, again = (load_pictures([tmp_path], 8).images[:, 0, 0, 0].tolist() for _ in range(2))
+    assert first == again and sorted(first) == list(range(40)) and first != sorted(first)
+    assert min(first[-10:]) < 20 <= max(first[-10:])  # so that those held out, the last, are of all kinds
+
+
+def test_a_draw_without_mirror_draws_the_rest_alike():
+    ramp = (torch.arange(8) * 20).to(torch.uint8).expand(1, 3, 8, 8)
+    pictures = Pictures(ramp, torch.ones(1), (), 0)
+    x, state = pictures.draw(50, rng(1), mirror=False), rng(1)
+    y = pictures.draw(50, state)
+    rising = y[:, 0, 0, -1] > y[:, 0, 0, 0]
+    assert (x[:, 0, 0, -1] > x[:, 0, 0, 0]).all() and 10 < rising.sum() < 40
+    torch.testing.assert_close(x[rising], y[rising])
+    after = rng(1)
+    pictures.draw(50, after, mirror=False)
+    assert torch.equal(after.get_state(), state.get_state())
+
+
+# --- checks, and room
+
+
+def test_what_the_pictures_are_like_is_counted(tmp_path):
+    for i, colour in enumerate([(200, 0, 0), (0, 0, 90), (50, 50, 50), (90, 90, 90), (50, 50, 50)]):
+        (tmp_path / f"{i}.png").write_bytes(picture(colour))
+    (tmp_path / "copy.png").write_bytes(picture((200, 0, 0)))  # the same bytes
+    (tmp_path / "copy.bmp").write_bytes(picture((200, 0, 0), kind="BMP"))  # other bytes, the same pixels
+    found = load_pictures([tmp_path], 8)
+    assert (found.grey, found.duplicates, found.resized, found.mapped) == (3, 3, 0, None)
+
+
+def test_photographs_are_turned_upright_and_laid_on_white(tmp_path):
+    left = Image.new("RGB", (8, 8))
+    left.paste((255, 255, 255), (0, 0, 4, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: the left side is above
+    left.save(tmp_path / "turned.png", exif=exif)
+    turned = load_pictures([tmp_path], 8).images[0, 0]
+    assert turned[:3].eq(255).all() and turned[5:].eq(0).all()
+    (tmp_path / "turned.png").unlink()
+    Image.new("RGBA", (8, 8), (10, 20, 30, 0)).save(tmp_path / "clear.png")
+    assert load_pictures([tmp_path], 8).images.eq(255).all()
+    Image.fromarray(np.full((8, 8), 65535 // 2, np.uint16)).save(tmp_path / "clear.png")
+    assert load_pictures([tmp_path], 8).images.eq(127).all()
+
+
+def test_one_channel_pictures(tmp_path):
+    (tmp_path / "a.png").write_bytes(picture((255, 0, 0)))
+    found = load_pictures([tmp_path], 8, channels=1).images
+    assert found.shape == (1, 1, 8, 8) and found.eq(76).all()
+
+
+def test_hidden_files_are_no_pictures(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
+        z.writestr("faces/a.png", picture((1, 2, 3)))
+        z.writestr("__MACOSX/faces/._a.png", b"finder")
+        z.writestr(".thumbnails/a.png", picture((9, 9, 9)))
+    found = load_pictures([tmp_path / "a.zip"], 8)
+    assert len(found.images) == 1 and found.skipped == ()
+
+
+def test_a_zip_with_a_damaged_member_gives_the_others(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("a.png", picture((1, 2, 3)))
+        z.writestr("b.png", picture((4, 5, 6)))
+        at = z.getinfo("b.png").header_offset + 60
+    data = bytearray(path.read_bytes())
+    data[at] ^= 255
+    path.write_bytes(bytes(data))
+    found = load_pictures([path], 8)
+    assert len(found.images) == 1 and [Path(name).name for name in found.skipped] == ["b.png"]
+
+
+def test_what_does_not_fit_the_memory_is_mapped(folder, tmp_path):
+    cache, reads = tmp_path / "run" / "pictures.u8", []
+
+    def watch(files):
+        reads.extend(files)
+        return files
+
+    plain = load_pictures([folder], 8)
+    args = {"cache": cache, "memory": 2 * 6 * 3 * 64 - 1, "watch": watch}  # a byte too little for six pictures
+    for times, change in ((1, False), (1, False), (2, True)):  # read again only if a source has changed
+        if change:
+            os.utime(folder / "a.png", ns=(1, 1))
+        found = load_pictures([folder], 8, **args)
+        assert found.mapped == cache and cache.stat().st_size == 6 * 3 * 64 and len(reads) == times * 6
+        assert torch.equal(found.images, plain.images) and torch.equal(found.weights, plain.weights)
+        assert (found.skipped, found.resized, found.grey) == (plain.skipped, plain.resized, plain.grey)
+        kept, held = found.without(1)
+        assert kept.draw(3, rng()).shape == (3, 3, 8, 8) and len(held) == 1
+    assert load_pictures([folder], 8, cache=cache, memory=10**9).mapped is None  # it fits
+
+
+def test_pictures_cut_short_are_mapped_anew(folder, tmp_path):
+    cache = tmp_path / "pictures.u8"
+    args = {"cache": cache, "memory": 1}
+    whole = load_pictures([folder], 8, **args).images.clone()
+    cache.with_suffix(".json").write_text('{"key": {"shape"')  # as if the disk had been full
+    cache.write_bytes(b"")
+    assert torch.equal(load_pictures([folder], 8, **args).images, whole)
+
+
+def test_no_room_is_said_with_both_sizes(folder, tmp_path, monkeypatch):
+    with pytest.raises(
+        TrainingError, match="6 pictures of 64 px take 0.0 GB, and 0.0 GB of memory are free; give fewer"
+    ):
+        load_pictures([folder], 64, memory=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(TrainingError, match="give --run on a larger disk, or a smaller --resolution"):
+        load_pictures([folder], 64, cache=tmp_path / "p.u8", memory=100)
+    assert not (tmp_path / "p.u8").exists()
+
+
+def test_free_memory_is_what_the_machine_has():
+    free = free_memory()
+    assert free is None or 2**20 < free < 2**50
 
 
 def test_draws_follow_the_weights_and_the_seed():
@@ -153,47 +284,6 @@ def test_draws_are_mirrored_half_of_the_time():
     rising = x[:, 0, 0, -1] > x[:, 0, 0, 0]
     assert 70 < rising.sum() < 130
     torch.testing.assert_close(x[~rising][0].flip(2), x[rising][0])
-
-
-# --- augmentation
-
-
-def test_no_strength_changes_nothing():
-    x = draw(3, 3, 16, 16)
-    torch.testing.assert_close(diff_augment(x, rng(), 0.0), x)
-
-
-def test_same_state_same_changes():
-    x = draw(4, 3, 16, 16)
-    a, b, c = (diff_augment(x, rng(seed)) for seed in (0, 0, 1))
-    assert torch.equal(a, b) and not torch.equal(a, c)
-    assert (a - x).abs().amax(dim=(1, 2, 3)).min() > 0.01  # every image is changed
-    two = diff_augment(torch.cat([x[:1]] * 2), rng())
-    assert not torch.equal(two[0], two[1])  # each in its own way
-
-
-def test_augmentation_passes_the_gradient():
-    x = draw(3, 3, 16, 16).requires_grad_()
-    diff_augment(x, rng()).square().sum().backward()
-    assert x.grad is not None and (x.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
-
-
-def test_the_hole_is_a_quarter_of_the_image():
-    x = torch.full((8, 3, 16, 16), 5.0)  # brightness moves it by at most a half
-    black = diff_augment(x, rng()).eq(0).all(dim=1).flatten(1).sum(dim=1)
-    assert (black >= 16).all() and (black <= 16 + 2 * 2 * 16).all()  # 4 x 4 pixels, and what was shifted in
-    assert diff_augment(x, rng(), 0.1).ne(0).all()  # too weak for either
-
-
-@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (1, 0), (0, -2), (-3, 3)])
-def test_shift_moves_and_fills_with_zeros(dx, dy):
-    x = torch.zeros(2, 8, 8)
-    x[:, 3, 4] = torch.tensor([1.0, 2.0])
-    expected = torch.zeros(2, 8, 8)
-    expected[:, 3 + dy, 4 + dx] = torch.tensor([1.0, 2.0])
-    assert torch.equal(shift(x, dx, dy), expected)
-    ones = shift(torch.ones(1, 8, 8), dx, dy)
-    assert ones.shape == (1, 8, 8) and ones.sum() == (8 - abs(dx)) * (8 - abs(dy))
 
 
 # --- losses

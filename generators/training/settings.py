@@ -1,0 +1,153 @@
+"""The settings of each kind of run, and whether they fit a run that is taken up again. Nothing here needs torch."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from generators.errors import TrainingError
+
+if TYPE_CHECKING:
+    from generators.base import Generator
+
+KINDS = {  # kind -> its trainer and its settings; to add one: a class that keeps `kinds.Training`, and a line here
+    "stylegan2": ("generators.training.loop:Trainer", "generators.training.config:TrainConfig"),
+    "encoder": ("generators.training.loop:Trainer", "generators.training.config:EncodeConfig"),
+    "ae": ("generators.training.autoencode:AutoencodeTrainer", "generators.training.autoencode:AutoencodeConfig"),
+    "sparse": ("generators.training.autoencode:AutoencodeTrainer", "generators.training.autoencode:SparseConfig"),
+    "contractive": (
+        "generators.training.autoencode:AutoencodeTrainer",
+        "generators.training.autoencode:ContractiveConfig",
+    ),
+    "denoising": ("generators.training.autoencode:AutoencodeTrainer", "generators.training.autoencode:DenoisingConfig"),
+    "vae": ("generators.training.autoencode:AutoencodeTrainer", "generators.training.autoencode:VAEConfig"),
+    "pca": ("generators.training.components:PCATrainer", "generators.training.components:FitConfig"),
+}
+SETTINGS = "settings.json"  # in the folder of a run
+SIZES = {"resolution", "img_channels", "channels", "subpixel", "w_dim", "mapping_layers", "mapping_lr", "flow_steps",
+         "linear", "joint", "dim", "layers", "widths", "code", "likelihood"}  # fmt: skip
+
+
+def settings_of(kind: str) -> type:
+    """The class of a kind's settings; TrainingError lists the kinds where it is none."""
+    return of_kind(kind, 1)
+
+
+def of_kind(kind: str, part: int) -> Any:
+    if kind not in KINDS:
+        raise TrainingError(f"nothing trains the kind {kind!r}; give one of {', '.join(KINDS)}")
+    module, name = KINDS[kind][part].split(":")
+    return getattr(import_module(module), name)
+
+
+def train_config(
+    kind: str = "stylegan2",
+    *,
+    sources: Sequence[Path] = (),
+    resume: Path | None = None,
+    init: "Generator | None" = None,
+    **given: Any,
+) -> Any:
+    """Settings of a run: those given, and the kind's own where they are not, fitted to the run's size and length.
+
+    resume: the folder of a run whose settings stand where nothing is given. init: the model to start from, whose sizes
+    stand where nothing is given, as do those of sources that are the digits. channels: by default they go on by halves
+    above the default resolution, down to 16. warmup: by default a fifth of the images, at most 12 000. TrainingError
+    for a setting that the kind does not have.
+    """
+    known = {f.name: f for f in fields(settings_of(kind))}
+    if more := sorted(given.keys() - known.keys()):
+        raise TrainingError(f"the kind {kind} has no {', '.join(more)}; leave it out, or see `latent train --help`")
+    if resume is not None:
+        saved = read_settings(resume)
+        check_fits(saved["kind"], kind, saved["settings"], saved["settings"] | given, resume)
+        given = {k: v for k, v in saved["settings"].items() if k in known} | given
+    else:
+        sizes = sizes_of_sources(sources) if init is None else sizes_of(init)
+        given = fitted(kind, known, {k: v for k, v in sizes.items() if k in known} | given, given.keys())
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}  # JSON knows no tuples
+    return settings_of(kind)(**given)
+
+
+def sizes_of_sources(sources: Sequence[Path]) -> dict[str, Any]:
+    """The settings that fit the pictures, where that is known beforehand."""
+    from generators.training.sources import is_digits  # not at once, as it needs numpy
+
+    return {"resolution": 8, "img_channels": 1} if sources and all(map(is_digits, sources)) else {}
+
+
+def sizes_of(model: "Generator") -> dict[str, Any]:
+    """The settings that make networks of a model's sizes."""
+    found: dict[str, Any] = {"resolution": model.img_resolution, "img_channels": model.img_channels}
+    if (c := getattr(model, "config", None)) is not None and hasattr(c, "channels_at"):  # a StyleGAN2
+        found |= {name: getattr(c, name) for name in ("subpixel", "w_dim", "mapping_layers", "mapping_lr", "flow_steps")}
+        found["channels"] = tuple(c.channels_at(r) for r in c.resolutions())
+        found["linear"] = max((8 * 2**i for i, width in enumerate(c.spatial) if width), default=0)
+    return found
+
+
+def fitted(kind: str, known: Mapping[str, Any], found: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """The settings found with channels for their resolution, and a warm-up for their length, unless these are given."""
+    if kind == "stylegan2" and "channels" not in given:
+        resolution, subpixel = (found.get(name, known[name].default) for name in ("resolution", "subpixel"))
+        channels, count = found.get("channels", ()), (resolution // subpixel).bit_length() - 2
+        if len(channels) != count:
+            channels = known["channels"].default
+            more = tuple(max(16, channels[-1] >> i) for i in range(1, 1 + count - len(channels)))
+            channels = (*channels[:count], *more)
+        found["channels"] = channels
+    elif "channels" not in given:
+        found.pop("channels", None)  # an encoder has its own
+    if "images" in given and "warmup" in known and "warmup" not in given:
+        found["warmup"] = min(12_000, found["images"] // 5)
+    return found
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """What a run's folder says of its settings; TrainingError if it does not."""
+    try:
+        if (run / "checkpoint.pt").exists() and not (run / SETTINGS).exists():
+            from generators.training.checkpoint import load_checkpoint  # the settings stand there as well
+
+            state = load_checkpoint(run / "checkpoint.pt")
+            return {"kind": state.get("kind", "stylegan2"), "settings": state["config"]}
+        saved = json.loads((run / SETTINGS).read_text())
+        return saved | {"kind": str(saved["kind"]), "settings": dict(saved["settings"])}
+    except FileNotFoundError as error:
+        raise TrainingError(f"nothing to resume in {run}; start without --resume") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{run / SETTINGS} is damaged ({error}); name another folder with --run") from error
+
+
+def check_fits(kind: str, new_kind: str, old: Mapping[str, Any], new: Any, where: Path) -> None:
+    """TrainingError if a run cannot go on with new settings, since its networks have the sizes of the old ones."""
+    differ = changes(old, new)
+    other = [f"kind was {kind}, now {new_kind}"] * (kind != new_kind)
+    other += [f"{name} was {a}, now {b}" for name, (a, b) in differ.items() if name in SIZES]
+    if other:
+        raise TrainingError(
+            f"{where} cannot go on: {'; '.join(other)}; give what was, or start anew with another --run"
+        )
+
+
+def report_resumed(run: Path, config: Any, pictures: int) -> list[str]:
+    """What its user should know of a run that is taken up again, in lines."""
+    saved = read_settings(run)
+    moved = [f"{name} was {a}, now {b}" for name, (a, b) in changes(saved["settings"], config).items()]
+    lines = [f"going on in {run}" + (f": {'; '.join(moved)}" if moved else ", with the same settings")]
+    if (before := saved.get("pictures", pictures)) != pictures:
+        lines.append(f"warning: the run had {before} pictures, now {pictures}; some held out may have been trained on")
+    return lines
+
+
+def changes(old: Mapping[str, Any], new: Any) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ, by name: before and now."""
+    now = new if isinstance(new, Mapping) else vars(new)
+    pairs = {name: (plain(old[name]), plain(value)) for name, value in now.items() if name in old}
+    return {name: (a, b) for name, (a, b) in pairs.items() if a != b}
+
+
+def plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

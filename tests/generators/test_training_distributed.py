@@ -1,0 +1,98 @@
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+from generators.errors import TrainingError
+from generators.training import distributed, loop
+
+RUNS = """
+import torch
+from generators.training.config import EncodeConfig, TrainConfig
+from generators.training.data import Pictures
+from generators.training.distributed import is_main, session
+from generators.training.loop import Trainer
+
+SMALL = {"resolution": 8, "channels": (8, 8), "batch": 16, "images": 48, "warmup": 16, "precision": "fp32"}
+NETWORKS = {"w_dim": 8, "mapping_layers": 1, "linear": 8, "lr": 0.01}
+
+def pictures():
+    images = torch.randint(0, 256, (24, 3, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return Pictures(images=images, weights=torch.full((24,), 1 / 24), skipped=(), resized=0)
+
+def finished(config, init=None):
+    trainer = Trainer(config, pictures(), init=init)
+    losses = [step.losses for step in trainer.run()]
+    return trainer, {"losses": losses, "ema": trainer.ema.state_dict(), "model": trainer.model.state_dict()}
+
+def everything():
+    joint, found = finished(TrainConfig(**SMALL, **NETWORKS, style_mixing=0.5))
+    ada = {"augment_kind": "ada", "augment_speed": 16, "augment_target": -2.0}
+    lazy = {"path_length": 2.0, "path_every": 2, "r1_every": 2}
+    _, plain = finished(TrainConfig(joint=False, **SMALL, **NETWORKS, **ada, **lazy))
+    _, encoder = finished(EncodeConfig(**SMALL), joint.ema)
+    return {"joint": found, "plain": plain, "encoder": encoder}
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    code = (
+        RUNS
+        + f"""
+torch.set_num_threads(1)
+with session():
+    found = everything()
+    if is_main():
+        torch.save(found, {str(tmp_path / "two.pt")!r})
+"""
+    )
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    ranks = [os.environ | shared | {"RANK": str(i), "LOCAL_RANK": str(i), "PYTHONPATH": str(ROOT)} for i in range(2)]
+    running = [subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE) for env in ranks]
+    errors = [process.communicate(timeout=300)[1].decode() for process in running]
+    assert [process.returncode for process in running] == [0, 0], errors
+    two, scope = torch.load(tmp_path / "two.pt", weights_only=True), {}
+    exec(RUNS, scope)
+    one = scope["everything"]()
+    assert two["plain"]["losses"][-1]["augment_p"] == 1 and "path" in two["plain"]["losses"][0]
+    for run in one:
+        torch.testing.assert_close(two[run]["losses"], one[run]["losses"], rtol=1e-3, atol=1e-5)
+        for part in ("ema", "model"):
+            torch.testing.assert_close(two[run][part], one[run][part], rtol=1e-3, atol=2e-5)
+
+
+def test_one_process_is_the_main_one():
+    assert (distributed.rank(), distributed.world(), distributed.is_main()) == (0, 1, True)
+    with distributed.session("cuda") as device:
+        assert device == "cuda" and distributed.world() == 1
+    module, x = torch.nn.Linear(2, 2), torch.arange(6.0).reshape(3, 2)
+    assert distributed.wrap(module) is module
+    assert torch.equal(distributed.gather(x), x) and torch.equal(distributed.average(x), x)
+    assert distributed.rows(3).tolist() == [0, 1, 2]
+
+
+def test_rows_are_equal_shares_of_each_part(monkeypatch):
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    found = []
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        found.append((distributed.rows(8).tolist(), distributed.rows(8, 2).tolist()))
+    assert found == [([0, 1, 2, 3], [0, 1, 4, 5]), ([4, 5, 6, 7], [2, 3, 6, 7])]
+
+
+def test_a_batch_without_equal_parts_is_refused(monkeypatch):
+    monkeypatch.setattr(loop, "world", lambda: 2)
+    for config in (loop.TrainConfig(batch=24), loop.TrainConfig(batch=12, joint=False), loop.EncodeConfig(batch=6)):
+        with pytest.raises(TrainingError, match="has no equal parts for 2 processes; give"):
+            loop.check(config)
+    loop.check(loop.TrainConfig(batch=32))
+    loop.check(loop.TrainConfig(batch=24, joint=False))
+    loop.check(loop.EncodeConfig(batch=8))

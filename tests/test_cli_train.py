@@ -1,0 +1,207 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import torch
+from conftest import ROOT, objects, picture, refused
+
+from generators import load
+from generators.training.settings import KINDS, settings_of
+from inversion.commands.training import SETTINGS, train
+from inversion.terminal import stoppable
+
+TINY = ["--resolution", 8, "--channels", "8,8", "--w-dim", 8, "--mapping-layers", 1, "--linear", 0, "--batch", 4,
+        "--precision", "fp32"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    for i in range(10):
+        picture(i, 20).save(folder / f"{i}.png")
+    return folder
+
+
+def command(*args) -> list[str]:
+    return [sys.executable, "-m", "cli", "train", *map(str, args)]
+
+
+def finish(*args, **more) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*args), cwd=ROOT, capture_output=True, text=True, timeout=300, **more)
+
+
+def until(process: subprocess.Popen, images: int) -> list[dict]:
+    """What the process tells, up to a report of so many images or more."""
+    told = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        told.append(json.loads(line))
+        if told[-1]["images_seen"] >= images:
+            return told
+    pytest.fail(f"ended early: {process.stderr.read()}")  # type: ignore[union-attr]
+
+
+def same(a: Path, b: Path) -> bool:
+    x, y = load(a).state_dict(), load(b).state_dict()
+    return x.keys() == y.keys() and all(torch.equal(v, y[k]) for k, v in x.items())
+
+
+# Options
+
+
+def test_every_setting_has_an_option_that_tells_its_default():
+    texts = {name: text for group in SETTINGS.values() for name, (_, text) in group.items()}
+    wanted = {name for kind in KINDS for name in settings_of(kind).__dataclass_fields__}
+    assert wanted - texts.keys() == set() == texts.keys() - wanted
+    for kind in KINDS:
+        for name, field in settings_of(kind).__dataclass_fields__.items():
+            told, value = re.findall(r"\[(.*)\]", texts[name])[0], field.default
+            if value is None or name == "warmup" or (kind, name) in (("pca", "images"), ("pca", "batch")):
+                continue  # these follow from others
+            shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else plain(value)
+            assert shown in re.split("[; ]+", told.replace(", ", " ")), (kind, name)
+
+
+def plain(value) -> str:
+    """A default as the help writes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_values_out_of_range_are_wrong_usage(latent, data, tmp_path):
+    for given in (["--batch", 0], ["--lr", -1], ["--precision", "int8"], ["--channels", "8,x"], ["--kind", "magic"]):
+        result = latent("train", data, "-o", tmp_path / "m.safetensors", *given)
+        assert result.exit_code == 2, given
+    assert not list(tmp_path.glob("*.run"))
+
+
+def test_the_help_is_in_groups():
+    text = train.get_help(click.Context(train, info_name="train"))
+    heads = [line[:-1] for line in text.splitlines() if re.fullmatch(r"\S.*:", line)]
+    assert heads == ["Options", "The run", *SETTINGS]
+
+
+# A run
+
+
+@pytest.mark.slow
+def test_a_run_is_told_and_goes_on(latent, data, tmp_path):
+    (tmp_path / "data").mkdir()
+    for path in data.iterdir():
+        (tmp_path / "data" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "data" / "bad.png").write_text("text")
+    out = tmp_path / "m.safetensors"
+    args = ["train", tmp_path / "data", "-o", out, "--licence", "CC0", "--subject", "noise", "--snapshot-every", 8]
+    result = latent(*args, *TINY, "--images", 16, "--json")
+    assert result.exit_code == 0, result.output
+    told = objects(result)
+    assert [t["images_seen"] for t in told] == [4, 8, 12, 16] and told[-1]["psnr"] is not None is not told[0]["losses"]
+    assert set(told[0]) == {"images_seen", "images", "images_per_second", "seconds_left", "losses", "psnr"}
+    for word in ("10 pictures of 8 px", "bad.png", "another size", "under 100"):
+        assert word in result.stderr
+    assert load(out).card == {"data": ["data"], "pictures": 10, "licence": "CC0", "subject": "noise"}
+    refused(latent(*args, *TINY), "--resume")
+    result = latent(*args, "--images", 24, "--resume", "--lr", 0.001)  # the sizes stand as they were
+    assert result.exit_code == 0 and "images was 16, now 24; lr was 0.002, now 0.001" in " ".join(result.stderr.split())
+    assert "24 of 24 images" in result.stderr and "dB" in result.stderr and result.stdout == ""
+    result = latent(*args, "--resume", "--w-dim", 16)
+    refused(result, "w_dim was 8, now 16")
+
+
+@pytest.mark.slow
+def test_a_run_from_a_model_and_one_for_its_encoder(latent, model, data, tmp_path):
+    out = tmp_path / "m.safetensors"
+    result = latent("train", data, "-o", out, "--init", model, "--batch", 4, "--images", 4, "--precision", "fp32")
+    assert result.exit_code == 0, result.output
+    assert load(out).img_resolution == 16 and load(out).card["init"] == "tiny"
+    given = ["--kind", "encoder", "--init", model, "--batch", 4, "--images", 8, "--precision", "fp32"]
+    result = latent("train", data, "-o", tmp_path / "e.safetensors", *given)
+    assert result.exit_code == 0, result.output
+    made = load(tmp_path / "e.safetensors")
+    assert made.sha256 == load(model).sha256 and made.card["licence"] == "CC0"  # the generator is as it was
+    assert not torch.equal(made.encoder.shared.weight, load(model).encoder.shared.weight)  # type: ignore[union-attr]
+    result = latent("train", data, "-o", tmp_path / "x.safetensors", "--kind", "encoder")
+    assert result.exit_code == 1 and "give --init MODEL" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_model(data, tmp_path):
+    args = [*TINY, "--images", 48, "--snapshot-every", 16, "--json"]
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    assert finish(data, "-o", whole, *args).returncode == 0
+    process = subprocess.Popen(command(data, "-o", parts, *args, "--every", 0.001), cwd=ROOT, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(process, 20)
+    process.kill()
+    process.communicate()
+    checkpoint = tmp_path / "parts.run" / "checkpoint.pt"
+    seen = torch.load(checkpoint, weights_only=True)["images_seen"]
+    assert 16 <= seen < 48  # a checkpoint comes after every step, so that one step at most is lost
+    result = finish(data, "-o", parts, *args, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert same(whole, parts)
+    assert same(*(tmp_path / f"{name}.run" / "latest.safetensors" for name in ("whole", "parts")))
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_the_last_whole_step(data, tmp_path, number):
+    args = [*TINY, "--images", 100_000, "--snapshot-every", 40, "--json"]
+    process = subprocess.Popen(command(data, "-o", tmp_path / "m.safetensors", *args), cwd=ROOT, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(process, 4)
+    process.send_signal(number)
+    rest, words = process.communicate(timeout=120)
+    assert process.returncode == 128 + number and "Traceback" not in words
+    assert words.splitlines()[-1].startswith("stopped; the same command with --resume goes on from")
+    last = json.loads(rest.splitlines()[-1])["images_seen"] if rest else 4
+    state = torch.load(tmp_path / "m.run" / "checkpoint.pt", weights_only=True)
+    assert last <= state["images_seen"] < last + 8
+
+
+@pytest.mark.slow
+def test_training_needs_no_more_than_it_says(data, tmp_path):
+    code = """
+import sys
+for name in "dlib sklearn matplotlib imageio scipy torchvision lpips face_recognition_models skimage".split():
+    sys.modules[name] = None
+main(sys.argv[1:], prog_name="latent")
+"""
+    out = tmp_path / "m.safetensors"
+    args = ["train", data, "-o", out, *TINY, "--images", 8, "--augment-kind", "ada", "--warmup", 4]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert load(out).img_resolution == 8 and (tmp_path / "m.run" / "curve.png").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_write_one_run(data, tmp_path):
+    out = tmp_path / "m.safetensors"
+    args = [data, "-o", out, *TINY, "--images", 32, "--batch", 16, "--device", "cpu", "--json"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1",
+             "--master-port", "0", "--standalone", "-m", "cli", "train"]  # fmt: skip
+    done = subprocess.run([*start, *map(str, args)], cwd=ROOT, capture_output=True, text=True, timeout=300,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [t["images_seen"] for t in told] == [16, 32]  # one of them talks
+    assert done.stderr.count("10 pictures of 8 px") == 1 and load(out).img_resolution == 8
+    assert (tmp_path / "m.run" / "pictures.u8").stat().st_size == 10 * 3 * 64  # which both map
+
+
+def test_the_second_signal_ends_at_once():
+    with stoppable() as stopped:
+        assert stopped() == 0
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopped() == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
