@@ -8,12 +8,32 @@ from generators.base import Generator
 from inversion.latent import Latent, LatentSpace, mean_latent, sample_latent
 
 
+CORRECTION = 0.75  # of what is missing, at each look
+
+
 @torch.no_grad()
-def encode(generator: Generator, images: Float[Tensor, "batch channels height width"]) -> Latent | None:
-    """What the model's encoder sees in images, in w_plus with the fixed noise; None where it has no encoder."""
+def encode(
+    generator: Generator, images: Float[Tensor, "batch channels height width"], *, looks: int = 0
+) -> Latent | None:
+    """What the model's encoder sees in images, in w_plus with the fixed noise; None where it has no encoder.
+
+    looks: so often it looks at its own rendering too, and moves by the difference between what it sees there and in the
+    image; each image keeps its best by squared error. After Alaluf et al. 2021, "ReStyle", whose encoder is trained to
+    do so; here the same one sees both.
+    """
     if generator.encoder is None:
         return None
-    return Latent(generator.encoder(images), LatentSpace.W_PLUS, generator.fixed_noise(len(images)))
+    noise, seen = generator.fixed_noise(len(images)), generator.encoder(images)
+    ws = best = seen
+    least = torch.full((len(images),), torch.inf, device=images.device)
+    for look in range(looks + 1 if looks else 0):
+        rendered = generator.synthesis(ws, noise).clamp(-1, 1)
+        error = (rendered - images).square().mean(dim=(1, 2, 3))
+        best = torch.where((error < least)[:, None, None], ws, best)
+        least = torch.minimum(error, least)
+        if look < looks:
+            ws = ws + CORRECTION * (seen - generator.encoder(rendered))
+    return Latent(best, LatentSpace.W_PLUS, noise)
 
 
 def first_guess(
@@ -23,15 +43,16 @@ def first_guess(
     space: LatentSpace,
     *,
     seed: int = 0,
+    looks: int = 0,
 ) -> Latent:
-    """A start in space: "encoder", "mean", or "random" from seed.
+    """A start in space: "encoder" (with looks, see `encode`), "mean", or "random" from seed.
 
     The encoder's styles are averaged over the layers for w. For z, and where the model has no encoder, "encoder" is
     "mean".
     """
     if start == "random":
         return random_guess(generator, len(images), space, seed)
-    guess = encode(generator, images) if start == "encoder" and space is not LatentSpace.Z else None
+    guess = encode(generator, images, looks=looks) if start == "encoder" and space is not LatentSpace.Z else None
     if guess is None:
         return mean_latent(generator, space, batch=len(images))
     if space is LatentSpace.W:

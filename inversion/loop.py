@@ -27,6 +27,7 @@ class InvertConfig:
 
     space: LatentSpace = LatentSpace.W_PLUS
     start: str = "encoder"  # encoder, mean or random; encoder falls back to mean where the model has none
+    looks: int = 2  # at its own rendering that the encoder takes before it gives its guess
     restarts: int = 1  # random starts, of which the best after a tenth of the steps goes on
     steps: int = 200  # 0: the first guess alone
     optimizer: str = "adam"
@@ -43,7 +44,7 @@ class InvertConfig:
 
     def __post_init__(self) -> None:
         ranges = {
-            "steps": self.steps >= 0, "restarts": self.restarts >= 1, "lr": 0 < self.lr < inf,
+            "steps": self.steps >= 0, "looks": self.looks >= 0, "restarts": self.restarts >= 1, "lr": 0 < self.lr < inf,
             "lr_rampup": 0 <= self.lr_rampup <= 1, "lr_rampdown": 0 <= self.lr_rampdown <= 1,
             "w_jitter": 0 <= self.w_jitter < inf, "jitter_ramp": 0 < self.jitter_ramp <= 1,
             "patience": self.patience is None or self.patience >= 1,

@@ -53,13 +53,14 @@ class Inversion:
 def load_target(photo: Photo, generator: Generator, *, align: bool = True, face: int | None = None) -> Target:
     """Bring a photograph to the generator's size: aligned like its training faces, or cropped to the centre square.
 
-    face counts from the left, from 1; None takes the largest. A tensor is taken as it is, in [-1, 1]; ImageError if
-    it has another size than the generator's images, or values far outside.
+    A generator of anything but faces takes the square, whatever align says; a grey one the picture's luma. face counts
+    from the left, from 1; None takes the largest. A tensor is taken as it is, in [-1, 1]; ImageError if it has another
+    size than the generator's images, or values far outside.
     """
     if isinstance(photo, Tensor):
         return Target(checked(photo, generator).to(generator.w_avg.device))
     picture, size = read_image(photo), generator.img_resolution
-    if align:
+    if align and generator.subject == "face":
         crop, alignment = align_face(picture, size, face)
     else:
         crop, alignment = resize(fit_square(picture), size), None
@@ -113,7 +114,7 @@ def best_start(generator: Generator, images: Tensor, config: InvertConfig, *, bu
     Those have half of the budget (seconds) between them.
     """
     if config.start != "random" or config.restarts == 1:
-        return first_guess(generator, images, config.start, config.space, seed=config.seed)
+        return first_guess(generator, images, config.start, config.space, seed=config.seed, looks=config.looks)
     best, short = None, replace(config, steps=config.steps // 10, patience=None)
     share = None if budget is None else budget / (2 * config.restarts)
     for k in range(config.restarts):
@@ -174,7 +175,7 @@ def measure_one(
     losses = {name: float(loss[index]) for name, loss in step.losses.items()}
     metrics = {
         "psnr_db": float(psnr(image, target.image)[0]), "ssim": float(ssim(image, target.image)[0]),
-        "identity": identity_distance(to_pil(image), to_pil(target.image)),
+        "identity": identity_distance(to_pil(image), to_pil(target.image)) if generator.subject == "face" else None,
     }
     history = {
         "recipe": recipe, "settings": asdict(config), "steps": step.index, "seconds": seconds, "losses": losses,

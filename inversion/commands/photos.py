@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.report import objective_line, record_line, summary_table
+from inversion.report import as_json, objective_line, record_line, summary_table
 from inversion.terminal import (
     BATCH,
     CROP,
     FILE,
     SEARCH,
+    SEARCH_IN,
+    SPACES,
+    Numbers,
+    counted,
     fail,
     options,
     progress,
     say,
     tell,
+    wants_json,
     with_generator,
 )
 
@@ -61,26 +66,66 @@ def invert(generator: "Generator", photos: Sequence[str], out: Path, recipe: str
         fail(f"error: {failed} of {len(photos)} photographs failed")
 
 
+MODEL_QUALITY = options(
+    click.option("--model", "whole", is_flag=True, help="Measure the generator: also samples and midpoints."),
+    click.option("--data", multiple=True, type=FILE, metavar="FOLDER|ZIP",
+                 help="With --model: training pictures, to compare with. Several times for several."),
+    click.option("--data-limit", type=int, metavar="N", help="With --model: N of them, drawn at random."),
+    click.option("--samples", type=int, metavar="N", help="With --model: samples at each truncation.  [500]"),
+    click.option("--pairs", type=int, metavar="N", help="With --model: pairs whose midpoint is looked at.  [100]"),
+    click.option("--steps-list", type=Numbers(int), metavar="N,N,...",
+                 help="With --model: a search of each length.  [20,100,500; or --steps]"),
+    click.option("-o", "--out", type=FILE, metavar="DIR", help="With --model: folder for sheets and quality.json."),
+    click.option("--memorised", type=FILE, metavar="FILE.png",
+                 help="With --model and --data: the samples nearest to a training face."),
+)
+
+
 @click.command(epilog="Example: latent evaluate portraits.zip --json")
 @click.argument("source", type=FILE)
-@options(SEARCH)
+@click.argument("models", metavar="[MODEL]...", nargs=-1)
+@options(SEARCH_IN)
+@click.option("--space", multiple=True, metavar="z|w|w_plus|MODEL",
+              help="What moves in a search; or models whose latent spaces are measured instead.")
 @click.option("--align/--no-align", default=False, help="Cut faces out first.  [default: they are portraits already]")
 @click.option("--limit", type=int, metavar="N", help="The first N pictures alone.")
-@options(BATCH)
+@options(BATCH, MODEL_QUALITY)
 @with_generator
-def evaluate(generator: "Generator", source: Path, recipe: str, align: bool, limit: int | None, batch: int,
-             budget: float | None, **settings: Any) -> None:
-    """Measure reconstruction over portraits.
+def evaluate(generator: "Generator", source: Path, models: tuple[str, ...], space: tuple[str, ...], recipe: str,
+             align: bool, limit: int | None, batch: int, budget: float | None, whole: bool, data: tuple[Path, ...],
+             data_limit: int | None, samples: int | None, pairs: int | None, steps_list: tuple[int, ...] | None,
+             out: Path | None, memorised: Path | None, **settings: Any) -> None:
+    """Measure reconstruction over portraits, or the whole model.
 
     SOURCE is a folder or a zip of pictures that are aligned already. A line for each, then a summary.
 
     PSNR in dB at the generator's size; SSIM over RGB; identity: distance of dlib's descriptors at 256 px, under 0.6 is
     the same person, - without a face; seconds of search on this machine.
+
+    With --model a table of what the generator can do, each part under its convention: SOURCE, which it was not trained
+    on, reconstructed; samples; midpoints; and whether it has memorised its training faces.
+
+    With --space MODEL... a table of latent spaces: are they continuous and complete, and does like lie beside like?
+    Labels are SOURCE's folders; a fifth of it is held out, unless --data names what the models were trained on. The
+    word digits stands for scikit-learn's, of which the test part is held out.
     """
     from inversion.evaluate import evaluate as measure
     from inversion.evaluate import summarize
     from inversion.recipes import config_of
 
+    asked = {"data_limit": data_limit, "samples": samples, "pairs": pairs, "steps": steps_list}
+    places = {"data": data, "out": out, "memorised": memorised}
+    spaces = [*(name for name in space if name not in SPACES), *models]
+    if spaces and (whole or len(spaces) == len(models)):
+        raise click.UsageError(f"{spaces[0]} came after SOURCE; models follow --space, without --model")
+    if spaces:
+        return evaluate_spaces(generator, source, spaces, data, align=align, limit=limit, samples=samples, **settings)
+    settings["space"] = next(iter(space), None)
+    if whole:
+        common = {"recipe": recipe, "align": align, "limit": limit, "batch": batch, "budget": budget}
+        return evaluate_model(generator, source, settings, {**asked, **common}, **places)
+    if given := [name for name, value in {**asked, **places}.items() if value]:
+        raise click.UsageError(f"{', '.join(given)}: for the whole model; add --model")
     config, records = config_of(generator, recipe, **settings), []
     say(objective_line(config.loss))
     with progress(config.steps) as bar:
@@ -92,3 +137,57 @@ def evaluate(generator: "Generator", source: Path, recipe: str, align: bool, lim
     tell(summary, summary_table(summary))
     if summary["failed"]:
         fail(f"error: {summary['failed']} of {summary['n']} pictures failed")
+
+
+def evaluate_model(generator: "Generator", source: Path, search: dict[str, Any], asked: dict[str, Any], *,
+                   data: tuple[Path, ...], out: Path | None, memorised: Path | None) -> None:
+    """Tell `measure_model`'s records and their summary; settings that are None are left at their defaults."""
+    from inversion.image import write_bytes
+    from inversion.output import check_folder, check_place
+    from inversion.quality import QualityConfig, measure_model
+    from inversion.quality_table import quality_line, quality_summary
+
+    if memorised is not None and not data:
+        raise click.UsageError("--memorised looks among training pictures; give them as --data")
+    steps, seed = search.pop("steps"), search.pop("seed")
+    asked["steps"] = asked["steps"] or (None if steps is None else (steps,))
+    given, search = ({k: v for k, v in some.items() if v is not None} for some in (asked, search))
+    config = QualityConfig(search={**search, "seed": seed}, seed=seed, **given)
+    if out is not None:
+        check_folder(out)
+    if memorised is not None:
+        check_place(str(memorised), ("png",))
+    records, previous = [], None
+    for record in measure_model(generator, source, config, data=data, out=out, memorised=memorised, counted=counted):
+        tell(record, quality_line(record, previous))
+        previous = record["measure"]
+        records.append(record)
+    summary = quality_summary(generator, source, config, records, data=data)
+    if out is not None:
+        write_bytes((as_json(summary, indent=1) + "\n").encode(), out / "quality.json")
+    if wants_json():
+        tell(summary, "")
+    if any(record.get("failed") for record in records):
+        fail("error: some pictures could not be used; the table says how many")
+
+
+def evaluate_spaces(generator: "Generator", source: Path, models: Sequence[str], data: tuple[Path, ...], *,
+                    align: bool, limit: int | None, samples: int | None, seed: int, steps: int | None,
+                    **_: Any) -> None:
+    """Tell what `measure_space` finds in each model, on the device of the generator."""
+    import generators
+    from inversion.collection import settings_for
+    from inversion.space import SpaceConfig, conventions, measure_space, parts, space_table
+
+    given = {} if samples is None else {"samples": samples}
+    config, records = SpaceConfig(seed=seed, **given), []
+    for name in models:
+        model = generators.load(name, device=str(generator.w_avg.device))
+        codes = settings_for(model, steps=steps)
+        held, known = parts(source, model, config, data=data, config=codes, align=align, limit=limit, counted=counted,
+                            skipped=lambda file, why: say(f"skipped {file}: {why}"))
+        records.append(measure_space(model, held, known, config))
+        if wants_json():
+            tell(records[-1], "")
+    if not wants_json():
+        click.echo(f"{space_table(records)}\n{conventions(records, config)}")

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from generators.base import Generator
 from generators.encoder import Encoder, EncoderConfig
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from inversion import loop, photograph
-from inversion.encoder import encode, first_guess
+from inversion.encoder import CORRECTION, encode, first_guess
 from inversion.errors import FaceError, ImageError, SettingsError
 from inversion.image import sha256_of, to_pil, to_tensor
 from inversion.latent import LatentSpace, mean_latent, sample_latent, synthesize
@@ -262,3 +263,36 @@ def test_a_grey_generator(astronaut):
     assert (target.image - luma).abs().max() < 0.1  # rounded to 8 bits at another size
     result = invert(grey, astronaut, align=False, config=replace(recipe("default", grey), steps=2))
     assert result.image.shape == (1, 1, 16, 16) and math.isfinite(result.metrics["psnr_db"] or math.nan)
+
+
+class Halfway(torch.nn.Module):
+    """Sees half of the logarithm of what there is."""
+
+    def forward(self, images):
+        return images.mean(dim=(2, 3)).clamp(min=0.01).log()[:, None, :] * 0.5
+
+
+class Exponential(Generator):
+    def __init__(self):
+        super().__init__()
+        self.z_dim = self.w_dim = self.img_channels = 3
+        self.num_ws, self.img_resolution, self.ws_resolutions, self.w_avg = 1, 4, (4,), torch.zeros(3)
+        self.encoder = Halfway()
+
+    def mapping(self, z, c=None, truncation_psi=1.0):
+        return truncation_psi * z[:, None]
+
+    def synthesis(self, ws, noise):
+        return ws[:, 0, :, None, None].exp().expand(-1, -1, 4, 4)
+
+
+def test_looking_again_mends_the_guess_and_never_harms_it():
+    images = torch.tensor([0.2, 0.5, 0.9])[:, None, None, None].expand(3, 3, 4, 4)
+    model, truth = Exponential(), images[:, :, 0, 0].log()
+    first, second, later = ((encode(model, images, looks=n).code[:, 0] - truth) for n in (0, 2, 8))
+    left = 1 - CORRECTION / 2  # of the error, after each look: half of it is seen
+    torch.testing.assert_close(second, left**2 * first)
+    torch.testing.assert_close(later, left**8 * first, atol=1e-6, rtol=1e-4)
+    model.encoder.forward = lambda images: -images.mean(dim=(2, 3)).log()[:, None, :]  # each look makes it worse
+    first, later = encode(model, images), encode(model, images, looks=3)
+    assert torch.equal(first.code, later.code)

@@ -1,0 +1,301 @@
+"""How good a generator is: what `latent evaluate --model` measures, a record for each line of its table."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from generators.base import Generator
+from inversion.batch import attempt
+from inversion.diversity import FEWEST, Seen, frechet_distance, look, mean_pairwise, ratio
+from inversion.errors import InversionError, SettingsError
+from inversion.evaluate import Picture, invert_all, pictures, record, summarize
+from inversion.image import sheet, to_pil, write_image
+from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
+from inversion.loop import InvertConfig
+from inversion.memorised import MEMORISED, find_neighbours, memorised_figures, write_memorised
+from inversion.photograph import Inversion, load_target
+from inversion.recipes import config_of
+from inversion.smoothness import EPSILON, draw_pairs, look_between, perceptual_path_length, write_midpoints
+
+SHEET_TILES = 100
+Record = dict[str, Any]
+Counted = Callable[[Iterable[Any], str, int], Iterable[Any]]  # items, what they are, how many -> the items
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityConfig:
+    """What is measured, and of how many."""
+
+    recipe: str = "default"
+    search: Mapping[str, Any] = field(default_factory=dict)  # settings that replace the recipe's; not its steps
+    steps: tuple[int, ...] = (20, 100, 500)  # a search each, beside the encoder alone; midpoints are of the longest
+    budget: float | None = None  # seconds a picture and search
+    samples: int = 500  # drawn at each truncation, and pairs of them for the path length
+    truncations: tuple[float, ...] = (0.5, 0.7, 1.0)  # the last is looked at for memorised faces
+    pairs: int = 100  # of held-out people, whose midpoints are measured
+    batch: int = 8  # pictures at a time
+    align: bool = False  # cut faces out of the held-out pictures first; training pictures are taken as they are
+    limit: int | None = None  # the first so many held-out pictures; None: all
+    data_limit: int | None = None  # so many training pictures, drawn at random; None: all
+    seed: int = 0  # of all that is drawn
+
+    def __post_init__(self) -> None:
+        counts = {name: getattr(self, name) for name in ("samples", "pairs", "batch", "limit", "data_limit")}
+        for name, value in counts.items():
+            if value is not None and value < 1:
+                raise SettingsError(f"{name} is {value}; give a count from 1 on")
+        if not self.steps or min(self.steps) < 0 or not self.truncations:
+            raise SettingsError(f"steps are {self.steps}, truncations {self.truncations}; give at least one of each")
+
+
+@dataclass(frozen=True)
+class Portraits:
+    """Real pictures, and what was seen in them at the generator's size."""
+
+    files: tuple[Picture, ...]  # those that could be read
+    seen: Seen
+    failed: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """What every measure is taken on."""
+
+    generator: Generator
+    config: QualityConfig
+    source: Path
+    held_out: Portraits
+    training: Portraits | None
+    blind: str | None  # why faces are not looked for; None: they are
+    counted: Counted
+
+
+def measure_model(
+    generator: Generator,
+    source: Path,
+    config: QualityConfig,
+    *,
+    data: Sequence[Path] = (),
+    out: Path | None = None,
+    memorised: Path | None = None,
+    counted: Counted = lambda items, what, total: items,
+) -> Iterator[Record]:
+    """Measure a generator on held-out pictures (source) and what it was trained on (data), a record a line.
+
+    A record holds measure, setting, its figures, and missing, which says why a figure is None. Sheets of samples and
+    midpoints go into the folder out, the picture of nearest training faces to memorised, which wants data. counted may
+    draw a bar around what it passes on. All but the times is the same again for one seed. Raises ImageError where
+    source or data holds no picture, SettingsError for settings that fit no picture.
+    """
+    if memorised is not None and not data:
+        raise SettingsError("memorised faces are looked for among training pictures; give them, as --data")
+    searches = searches_of(generator, config)  # settings are refused before the work starts
+    study = prepare(generator, source, data, config, counted)
+    yield from real_records(study)
+    if generator.encoder is None:
+        missing = {"encoder": f"{generator.name} has none"}
+        yield {"measure": "reconstruction", "setting": "encoder alone", "missing": missing}
+    found: dict[str, dict[str, Inversion]] = {}
+    for setting, recipe, search in searches:
+        people, line = reconstruct(study, setting, recipe, search)
+        yield line
+        if recipe == "encode" or search.steps == max(config.steps):
+            found[setting] = people
+    yield from chain.from_iterable(midpoint_records(study, setting, people) for setting, people in found.items())
+    if out is not None:
+        people = [*found.values()][-1]
+        pairs = draw_pairs(people, config.pairs, config.seed)
+        write_midpoints(generator, people, pairs, out / "midpoints.png")
+    yield path_length_record(study)
+    yield from sample_records(study, out, memorised)
+
+
+def searches_of(generator: Generator, config: QualityConfig) -> list[tuple[str, str, InvertConfig]]:
+    """Name, recipe and settings of each search, the encoder alone first, where there is one."""
+    asked = [(f"{config.recipe}, {n} steps", config.recipe, n) for n in sorted(set(config.steps))]
+    found = [(name, recipe, config_of(generator, recipe, **{**config.search, "steps": n})) for name, recipe, n in asked]
+    return [("encoder alone", "encode", config_of(generator, "encode"))] * (generator.encoder is not None) + found
+
+
+def prepare(generator: Generator, source: Path, data: Sequence[Path], config: QualityConfig, counted: Counted) -> Study:
+    """Look at the real pictures."""
+    blind = None if generator.subject == "face" else f"the model's subject is {generator.subject}"
+    held = read_all(generator, pictures(source)[: config.limit], "held-out pictures", config.align, not blind, counted)
+    if not blind and not held.seen.face_rate:
+        blind = f"no picture of {source.name} has a face"
+    files = [file for folder in data for file in pictures(folder)]
+    if config.data_limit is not None:
+        drawn = np.random.default_rng(config.seed).permutation(len(files))[: config.data_limit]
+        files = [files[i] for i in sorted(drawn)]
+    training = read_all(generator, files, "training pictures", False, not blind, counted) if files else None
+    return Study(generator, config, source, held, training, blind, counted)
+
+
+def read_all(
+    generator: Generator, files: Sequence[Picture], what: str, align: bool, faces: bool, counted: Counted
+) -> Portraits:
+    """Read pictures, one at a time, and measure them; what cannot be read is counted."""
+    good: list[Picture] = []
+
+    def images() -> Iterator[Tensor]:
+        for file in counted(files, what, len(files)):
+            found = attempt(lambda file: load_target(file.read(), generator, align=align), file)
+            if not isinstance(found, InversionError):
+                good.append(file)
+                yield found.image
+
+    seen = look(images(), faces=faces)
+    return Portraits(tuple(good), seen, len(files) - len(good))
+
+
+def real_records(study: Study) -> Iterator[Record]:
+    """The real pictures, to compare with; the training pictures' Fréchet distance is of two parts of their own."""
+    held, training = study.held_out, study.training
+    wanted = "training pictures to compare with; give them as --data" if training is None else None
+    rest = np.zeros((0, 128)) if training is None else training.seen.faces
+    yield real_record(study, "held out", held, held.seen.faces, rest, wanted)
+    if training is not None:
+        shuffled = np.random.default_rng(study.config.seed).permutation(training.seen.faces)
+        part = min(study.config.samples, len(shuffled) // 2)
+        yield real_record(study, "training", training, shuffled[:part], shuffled[part:], None)
+
+
+def real_record(
+    study: Study, setting: str, real: Portraits, a: np.ndarray, b: np.ndarray, wanted: str | None
+) -> Record:
+    missing: dict[str, str] = {}
+    figures = {"pictures": len(real.seen), "failed": real.failed, **face_figures(study, real.seen, missing)}
+    figures["frechet"] = None if study.blind else frechet(a, b, missing, wanted)
+    figures["laplacian_ratio"] = ratio(real.seen.energy, study.held_out.seen.energy)
+    return {"measure": "real", "setting": setting, **figures, "laplacian_energy": real.seen.energy, "missing": missing}
+
+
+def face_figures(study: Study, seen: Seen, missing: dict[str, str]) -> Record:
+    """Share with a face, and how different the faces are."""
+    if study.blind:
+        missing["faces"] = study.blind
+        return {"face_rate": None, "identity_between": None}
+    return {"face_rate": seen.face_rate, "identity_between": mean_pairwise(seen.faces, seed=study.config.seed)}
+
+
+def frechet(a: np.ndarray, b: np.ndarray, missing: dict[str, str], wanted: str | None = None) -> float | None:
+    """The distance, or a word in missing why there is none."""
+    if wanted is None and min(len(a), len(b)) < FEWEST:
+        wanted = f"{FEWEST} descriptors on each side; there are {len(a)} and {len(b)}"
+    if wanted is not None:
+        missing["frechet"] = f"needs {wanted}"
+        return None
+    return frechet_distance(a, b)
+
+
+def reconstruct(study: Study, setting: str, recipe: str, search: InvertConfig) -> tuple[dict[str, Inversion], Record]:
+    """Invert the held-out pictures: what was found, by name, and the line."""
+    config = study.config
+    walk = invert_all(study.generator, study.source, search, recipe=recipe, batch=config.batch, align=config.align,
+                      limit=config.limit, budget=config.budget)  # fmt: skip
+    total = len(study.held_out.seen) + study.held_out.failed
+    found = dict(study.counted(walk, setting, total))
+    people = {name: one for name, one in found.items() if isinstance(one, Inversion)}
+    figures = summarize(record(name, one, faces=not study.blind) for name, one in people.items())
+    middle, missing = figures["median"], {"faces": study.blind} if study.blind else {}
+    return people, {
+        "measure": "reconstruction", "setting": setting, "steps": search.steps, "psnr_db": middle["psnr_db"],
+        "identity": middle["identity"], "same_person": figures["same_person"],
+        "ms": None if middle["seconds"] is None else 1000 * middle["seconds"],
+        "pictures": len(people), "failed": len(found) - len(people), "missing": missing,
+    }  # fmt: skip
+
+
+def sample_records(study: Study, out: Path | None, memorised: Path | None) -> Iterator[Record]:
+    """Samples at each truncation, and how near those of the last are to training faces."""
+    generator, config = study.generator, study.config
+    ws, seen = generator.w_avg[None, None], Seen((), ())
+    for psi in config.truncations:
+        line: Record = {"measure": "samples", "setting": f"truncation {psi:g}", "truncation": psi}
+        if generator.c_dim:
+            yield {**line, "missing": {"samples": f"{generator.name} is conditional, and draws none without labels"}}
+            continue
+        ws = sample_latent(generator, batch=config.samples, seed=config.seed, truncation_psi=psi).code
+        images = study.counted(rendered(generator, ws, config.batch), f"samples, {line['setting']}", len(ws))
+        seen = look(images, faces=not study.blind)
+        yield {**line, **sample_figures(study, seen)}
+        if out is not None:
+            write_samples(study, ws[:SHEET_TILES], seen, out / f"samples-{psi:g}.png")
+    yield memorised_record(study, ws, seen, memorised)
+
+
+def sample_figures(study: Study, seen: Seen) -> Record:
+    """Faces, variety and sharpness of samples, and how they are distributed."""
+    missing: dict[str, str] = {}
+    against = study.training or study.held_out
+    return {
+        "samples": len(seen), **face_figures(study, seen, missing),
+        "laplacian_ratio": ratio(seen.energy, study.held_out.seen.energy),
+        "laplacian_to_training": None if study.training is None else ratio(seen.energy, study.training.seen.energy),
+        "frechet": None if study.blind else frechet(seen.faces, against.seen.faces, missing),
+        "frechet_to": "held out" if study.training is None else "training", "missing": missing,
+    }  # fmt: skip
+
+
+def rendered(
+    generator: Generator, ws: Float[Tensor, "count num_ws w_dim"], batch: int
+) -> Iterator[Float[Tensor, "1 channels height width"]]:
+    """The images of styles one by one, rendered batch by batch, with the fixed noise."""
+    for part in ws.split(batch):
+        yield from synthesize(generator, Latent(part, LatentSpace.W_PLUS, generator.fixed_noise(len(part)))).split(1)
+
+
+def write_samples(study: Study, ws: Float[Tensor, "count num_ws w_dim"], seen: Seen, path: Path) -> None:
+    """A sheet of samples; those without a face are marked, where faces are looked for."""
+    images = [to_pil(image) for image in rendered(study.generator, ws, study.config.batch)]
+    labels = ["no face" if face is None and not study.blind else "" for face in seen.descriptors]
+    write_image(sheet(images, labels[: len(images)], columns=10, tile=96), path)
+
+
+def memorised_record(study: Study, ws: Float[Tensor, "count num_ws w_dim"], seen: Seen, path: Path | None) -> Record:
+    """How near the samples are to the training faces; the picture of it, where a path is given."""
+    line: Record = {"measure": "memorised", "setting": "nearest training face", "missing": {}}
+    training, held = study.training, study.held_out.seen.faces
+    faces = [i for i, d in enumerate(seen.descriptors[:MEMORISED]) if d is not None]
+    if training is None or study.blind or not (faces and len(training.seen.faces)):
+        why = study.blind or ("no face to compare" if training else "needs training pictures; give them as --data")
+        return {**line, "missing": {"memorised": why}}
+    found = find_neighbours(seen.faces[: len(faces)], training.seen.faces, held, seed=study.config.seed)
+    if path is not None:
+        files = [file for file, d in zip(training.files, training.seen.descriptors, strict=True) if d is not None]
+        write_memorised(
+            found, path, sample=lambda i: to_pil(next(rendered(study.generator, ws[faces[i], None], 1))),
+            training=lambda i: to_pil(load_target(files[i].read(), study.generator, align=False).image),
+        )  # fmt: skip
+    return {**line, **memorised_figures(found)}
+
+
+def midpoint_records(study: Study, setting: str, people: Mapping[str, Inversion]) -> Iterator[Record]:
+    """Midpoints of pairs of people: spherical, linear, and the plain average of their pixels."""
+    pairs = draw_pairs(people, study.config.pairs, study.config.seed)
+    counted = study.counted(pairs, f"midpoints, {setting}", len(pairs))
+    seen = look_between(study.generator, people, counted, faces=not study.blind)
+    for kind, figures in seen.items():
+        line: Record = {"measure": "midpoints", "setting": f"{setting}: {kind}", "of": setting, "kind": kind}
+        if not pairs:
+            yield {**line, "missing": {"midpoints": "needs two pictures that could be inverted"}}
+            continue
+        missing = {"faces": study.blind} if study.blind else {}
+        yield {**line, "pairs": len(pairs), **figures, "missing": missing}
+
+
+def path_length_record(study: Study) -> Record:
+    """Perceptual path length of samples, or why there is none."""
+    generator, config = study.generator, study.config
+    line: Record = {"measure": "path_length", "setting": "w, full paths", "path_length": None, "missing": {}}
+    if generator.c_dim or generator.discriminator is None:
+        why = "is conditional, and draws none without labels" if generator.c_dim else "has no discriminator features"
+        return {**line, "missing": {"path_length": f"{generator.name} {why}"}}
+    value = perceptual_path_length(generator, pairs=config.samples, batch=config.batch, seed=config.seed)
+    return {**line, "pairs": config.samples, "epsilon": EPSILON, "path_length": value}
