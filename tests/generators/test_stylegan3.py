@@ -1,0 +1,363 @@
+from math import pi
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from generators import load
+from generators.base import layers_between
+from generators.errors import GeneratorError, ModelFileError
+from generators.files import save_model
+from generators.filters import low_pass, shrink, widen
+from generators.stylegan3 import StyleGAN3, StyleGAN3Config, config_of, from_nvidia, placement, signals
+from inversion.latent import Latent, LatentSpace, sample_latent, stack
+from inversion.loop import InvertConfig
+from inversion.photograph import invert
+
+CHECKPOINTS = Path(__file__).resolve().parents[3] / "shared" / "checkpoints"
+R = {"use_radial_filters": True, "conv_kernel": 1}
+
+
+def tiny(seed=0, **settings):
+    """Of 32 px, in a few milliseconds."""
+    sizes = {"img_resolution": 32, "z_dim": 8, "w_dim": 8, "channel_base": 256, "channel_max": 16, "num_layers": 6}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        g = StyleGAN3(StyleGAN3Config(**(sizes | settings)))
+    g.name = "tiny3"
+    return g.eval().requires_grad_(False)
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def draw_ws(g, batch=2):
+    return draw(batch, g.num_ws, g.w_dim)
+
+
+# Filters
+
+
+def response(taps, frequency, rate):
+    """How loud a wave of that frequency leaves a filter of odd or even length."""
+    line = (torch.arange(len(taps)) - (len(taps) - 1) / 2) / rate
+    return float((taps.double() * (2 * pi * frequency * line).cos()).sum())
+
+
+@pytest.mark.parametrize(
+    ("taps", "cutoff", "half_width", "rate"), [(12, 8.0, 6.0, 32), (24, 5.6, 10.3, 64), (12, 16.0, 3.7, 64)]
+)
+def test_low_pass_keeps_what_is_below_its_cutoff(taps, cutoff, half_width, rate):
+    found = low_pass(taps, cutoff, half_width, rate)
+    assert found.shape == (taps,) and torch.equal(found, found.flip(0))
+    assert response(found, 0, rate) == pytest.approx(1)
+    assert response(found, cutoff, rate) == pytest.approx(0.5, abs=0.07)  # the middle of the transition
+    beyond = [response(found, f, rate) for f in np.linspace(cutoff + half_width, rate / 2, 20)]
+    assert np.abs(beyond).max() < 0.07
+
+
+def test_radial_low_pass_looks_the_same_in_each_direction():
+    cutoff, half_width, rate = 4.0, 4.0, 32
+    kernel = low_pass(24, cutoff, half_width, rate, radial=True)
+    assert kernel.shape == (24, 24) and kernel.sum().item() == pytest.approx(1)
+    assert torch.allclose(kernel, kernel.rot90()) and torch.allclose(kernel, kernel.T)
+    line = (torch.arange(24, dtype=torch.float64) - 11.5) / rate
+    for frequency, level in ((cutoff / 2, 0.95), (cutoff, 0.5), (2.2 * cutoff, 0.0)):
+        loud = []
+        for angle in np.linspace(0, pi / 4, 7):
+            wave = (2 * pi * frequency * (np.cos(angle) * line[:, None] + np.sin(angle) * line)).cos()
+            loud.append(float((kernel * wave).sum()))
+        assert np.ptp(loud) < 0.01 and np.mean(loud) == pytest.approx(level, abs=0.07)
+    odd = low_pass(13, cutoff, half_width, rate, radial=True)
+    assert odd.isfinite().all() and odd.argmax() == 6 * 13 + 6
+
+
+def test_resampling_there_and_back():
+    rate = 16
+    line = (torch.arange(40) - 19.5) / rate
+    wave = (2 * pi * (line[:, None] + 0.5 * line)).cos().expand(1, 3, -1, -1)
+    up, down = low_pass(24, 4.0, 4.0, 2 * rate), low_pass(24, 4.0, 4.0, 2 * rate)
+    fine = widen(wave, up, 2, 22)
+    assert fine.shape == (1, 3, 39 * 2 + 24 - 44, 39 * 2 + 24 - 44)
+    back = shrink(fine, down, 2)
+    lost = (40 - back.shape[-1]) // 2
+    torch.testing.assert_close(back, wave[..., lost:-lost, lost:-lost], rtol=0, atol=0.02)
+    radial = shrink(fine, torch.outer(down, down), 2)  # a separable kernel, run as one that is not
+    torch.testing.assert_close(radial, back, rtol=0, atol=1e-5)
+    constant = widen(torch.ones(1, 1, 30, 30), up, 2, 23)
+    torch.testing.assert_close(constant, torch.ones_like(constant), rtol=0, atol=0.01)
+
+
+# The table of layers
+
+
+def test_published_layers():
+    # The layers of the published generators at 1024 px say their size and channels by their names: L0_36_512, ...
+    t, r = signals(StyleGAN3Config()), signals(StyleGAN3Config(channel_base=65536, channel_max=1024, **R))
+    sizes = [36, 36, 52, 52, 84, 148, 148, 276, 276, 532, 1044, 1044, 1044, 1024, 1024]
+    assert [s.size for s in t] == [s.size for s in r] == sizes
+    assert [s.channels for s in t] == [512] * 7 + [323, 203, 128, 81, 51, 32, 32, 3]
+    assert [s.channels for s in r] == [1024] * 7 + [645, 406, 256, 161, 102, 64, 64, 3]
+    assert t[0].cutoff == 2 and t[0].half_width == 6 and t[12].cutoff == t[14].cutoff == 512
+    with torch.device("meta"):
+        g = StyleGAN3(StyleGAN3Config())
+    assert g.ws_resolutions == (4, 4, 8, 8, 16, 32, 32, 64, 128, 128, 256, 512, 512, 1024, 1024, 1024)
+    assert g.num_ws == 16 and g.noise_shapes == () and layers_between(g, 4, 8) == (0, 1, 2, 3)
+
+
+# The generator
+
+
+@pytest.mark.parametrize("settings", [{}, R, {"img_channels": 1, "num_critical": 0}, {"lrelu_upsampling": 4}])
+def test_each_image_renders_as_it_would_alone(settings):
+    g = tiny(**settings)
+    ws = draw_ws(g, 3)
+    image = g.synthesis(ws, ())
+    assert image.shape == (3, g.img_channels, 32, 32) and image.dtype == torch.float32 and image.isfinite().all()
+    assert image.std() > 0.01
+    torch.testing.assert_close(g.synthesis(ws[1:2], ()), image[1:2], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("resolution", [16, 32, 64, 48])
+@pytest.mark.parametrize("settings", [{}, R, {"margin_size": 4, "filter_size": 4}, {"conv_kernel": 5}])
+def test_any_size_comes_out_as_it_should(resolution, settings):
+    g = tiny(img_resolution=resolution, channel_max=4, **settings)
+    assert g.synthesis(draw_ws(g, 1), ()).shape == (1, 3, resolution, resolution)
+    assert g.ws_resolutions[0] == 4 and list(g.ws_resolutions) == sorted(g.ws_resolutions)
+    assert len(g.ws_resolutions) == g.num_ws == 8
+
+
+@pytest.mark.parametrize("settings", [{}, R])
+def test_moving_the_input_moves_the_image(settings):
+    g = tiny(**settings)
+    ws = draw_ws(g)
+    image = g.synthesis(ws, ())
+    for pixels in (1, 3, 8):
+        right = g.synthesis(ws, (), placement(right=pixels / 32))
+        down = g.synthesis(ws, (), placement(down=pixels / 32))
+        for moved, kept in (
+            (right[..., pixels:], image[..., :-pixels]),
+            (down[..., pixels:, :], image[..., :-pixels, :]),
+        ):
+            assert (moved - kept).square().mean() < 1e-6 * image.var()  # 60 dB
+    assert (right - image).square().mean() > 0.01 * image.var()
+
+
+def test_turning_the_input_turns_the_image():
+    t, r = tiny(), tiny(**R)
+    errors = []
+    for g in (t, r):
+        ws = draw_ws(g)
+        turned, image = g.synthesis(ws, (), placement(degrees=90.0)), g.synthesis(ws, ())
+        errors.append(float((turned - image.rot90(-1, (2, 3))).square().mean() / image.var()))  # clockwise
+    assert errors[1] < 1e-6 < 0.01 < errors[0]  # what only the radial filters give
+
+
+def test_transform_is_set_or_passed():
+    g, ws = tiny(), draw_ws(tiny())
+    first, other = placement(right=0.2, degrees=30.0), placement(down=-0.1)
+    passed = g.synthesis(ws, (), torch.stack([first, other]))
+    torch.testing.assert_close(g.synthesis(ws[1:], (), other), passed[1:], rtol=1e-4, atol=1e-6)
+    g.input.transform.copy_(first)
+    torch.testing.assert_close(g.synthesis(ws, ())[0], passed[0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(g.synthesis(ws, (), torch.eye(3)), tiny().synthesis(ws, ()))
+
+
+def test_placement_acts_on_the_image_as_it_says():
+    there = torch.linalg.inv(placement(right=0.25, down=0.5, degrees=90.0))
+    torch.testing.assert_close(there @ torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.25, 0.5, 1.0]))
+    torch.testing.assert_close(there @ torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.25, 1.5, 1.0]))  # right -> down
+    assert torch.equal(placement(), torch.eye(3))
+
+
+def test_a_style_turns_and_moves_the_input():
+    g = tiny()
+    layer, ws = g.input, draw_ws(g, 1)
+    still = g.synthesis(ws, ())
+    for values, same in (([0.0, 2.0, 0.0, 0.0], None), ([2.0, 0.0, 0.0, 0.0], None), ([1.0, 0.0, 0.25, 0.0], 8)):
+        layer.affine.bias.copy_(torch.tensor(values))
+        place = layer.placed_by_style(torch.zeros(1, 8))[0]
+        torch.testing.assert_close(place[:2, :2] @ place[:2, :2].T, torch.eye(2))  # a turn alone, at any length
+        image = g.synthesis(ws, ())
+        if same:  # a quarter of the side
+            torch.testing.assert_close(image[..., same:], still[..., :-same], rtol=0, atol=1e-3 * float(still.std()))
+
+
+def test_frequencies_fade_out_beyond_the_band():
+    g = tiny()
+    signal, zoom = g.input.signal, torch.diag(torch.tensor([8.0, 8.0, 1.0]))  # all waves eight times as short
+    assert g.input.freqs.norm(dim=1).max() <= signal.cutoff
+    g.input.freqs.copy_(g.input.freqs / g.input.freqs.norm(dim=1, keepdim=True) * signal.cutoff)
+    assert g.input(torch.zeros(1, 8), None).abs().max() > 0.1
+    assert g.input(torch.zeros(1, 8), zoom).abs().max() == 0
+
+
+def test_magnitude_ema_sets_the_gain():
+    g, ws = tiny(conv_clamp=None), draw_ws(tiny(), 1)
+    image, last = g.synthesis(ws, ()), g.layers[-1]
+    assert all(layer.magnitude_ema.shape == () for layer in g.layers)
+    last.magnitude_ema.fill_(4.0)
+    torch.testing.assert_close(g.synthesis(ws, ()), image / 2)  # the last bias is zero
+    for layer in g.layers:
+        layer.magnitude_ema.fill_(4.0)
+    torch.testing.assert_close(g.synthesis(ws, ()), image / 2**7)  # homogeneous: no bias and no clamp
+
+
+def test_clamp_bounds_what_it_should():
+    ws = draw_ws(tiny(), 1)
+    tight = tiny(conv_clamp=0.1).synthesis(ws, ())
+    assert tight.abs().max() <= 0.1 * 0.25 < tiny().synthesis(ws, ()).abs().max()
+
+
+def test_mapping():
+    g, z = tiny(c_dim=3), draw(3, 8)
+    labels = torch.eye(3)
+    w = g.mapping(z, labels)
+    assert w.shape == (3, g.num_ws, 8) and (w[:, :1] == w).all()
+    assert not torch.allclose(g.mapping(z[:1], labels[:1]), g.mapping(z[:1], labels[1:2]))
+    g.w_avg.copy_(draw(8, seed=5))
+    torch.testing.assert_close(g.mapping(z, labels, 0.0), g.w_avg.expand(3, g.num_ws, 8))
+    torch.testing.assert_close(g.mapping(z, labels, 0.5), (w + g.w_avg) / 2)
+    with pytest.raises(GeneratorError, match="conditional; pass c"):
+        g.mapping(z)
+
+
+@pytest.mark.parametrize("settings", [{}, R])
+def test_gradient_reaches_every_style(settings):
+    g = tiny(**settings)
+    with torch.no_grad():
+        g.input.affine.weight.normal_(generator=torch.Generator().manual_seed(0))
+    ws = draw_ws(g).requires_grad_()
+    g.synthesis(ws, ())[0].square().sum().backward()
+    assert ws.grad is not None
+    assert (ws.grad[0].abs().amax(dim=1) > 0).all() and (ws.grad[1] == 0).all()
+
+
+def test_bfloat16_renders_nearly_the_same():
+    g = tiny()
+    ws = draw_ws(g)
+    image = g.synthesis(ws, ())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = g.synthesis(ws, ())
+    assert half.dtype == torch.float32
+    assert (half - image).square().mean() < 1e-3 * image.square().mean()
+
+
+def test_wrong_inputs_are_named():
+    g = tiny()
+    with pytest.raises(GeneratorError, match=r"ws is \(1, 5, 8\); tiny3 takes \(batch, 8, 8\)"):
+        g.synthesis(torch.zeros(1, 5, 8), ())
+    with pytest.raises(GeneratorError, match="1 noise maps came; tiny3 takes none"):
+        g.synthesis(torch.zeros(1, 8, 8), (torch.zeros(1, 1, 4, 4),))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"img_resolution": 4}, {"num_layers": 0}, {"num_critical": 6}, {"first_cutoff": 16.0}, {"first_stopband": 2.0},
+     {"last_stopband_rel": 1.0}, {"conv_kernel": 2}, {"filter_size": 10**6}, {"lrelu_upsampling": 1},
+     {"margin_size": -1}],
+)  # fmt: skip
+def test_settings_that_cannot_be(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(GeneratorError, match=f"{name} is {value}; no StyleGAN3"):
+        tiny(**wrong)
+
+
+# Inversion, which may not count on noise
+
+
+def test_file_gives_back_the_generator(tmp_path):
+    g = tiny(**R, c_dim=2)
+    g.input.transform.copy_(placement(right=0.1))
+    save_model(g, tmp_path / "t3.safetensors")
+    again = load(tmp_path / "t3.safetensors")
+    assert isinstance(again, StyleGAN3) and again.config == g.config and again.sha256 == g.sha256
+    ws = draw_ws(g)
+    assert torch.equal(again.synthesis(ws, ()), g.synthesis(ws, ()))
+
+
+@pytest.mark.parametrize("space", LatentSpace)
+def test_inversion_finds_an_image_of_its_own(space):
+    g = tiny()
+    wanted = g.synthesis(g.mapping(draw(1, 8, seed=3)), ()) * 4
+    loss = {"pixel": 1.0, "noise": 1e5}  # as the projector's recipe has it
+    config = InvertConfig(space=space, steps=30, lr=0.1, optimize_noise=True, loss=loss, bf16=False)
+    found = invert(g, wanted.clamp(-1, 1), config=config, align=False)
+    start = invert(g, wanted.clamp(-1, 1), config=InvertConfig(space=space, steps=0, loss={"pixel": 1.0}), align=False)
+    assert found.latent.noise == () and found.losses["pixel"] < start.losses["pixel"]
+
+
+def test_latents_without_noise_stack_and_split():
+    g = tiny()
+    latent = sample_latent(g, batch=3, seed=0)
+    assert latent.noise == ()
+    again = stack(latent.split())
+    assert isinstance(again, Latent) and torch.equal(again.code, latent.code)
+
+
+# NVIDIA's files
+
+
+def as_nvidia(g):
+    """Our weights under the names of the published pickles."""
+    state = {"mapping.w_avg": g.w_avg}
+    for key, value in g.state_dict().items():
+        if key.startswith("layers."):
+            _, index, rest = key.split(".", 2)
+            size, channels = (36, g.layers[int(index)].weight.shape[0])
+            state[f"synthesis.L{index}_{size}_{channels}.{rest}"] = value
+        elif key.startswith("map."):
+            state[key.replace("map.layers.", "mapping.fc").replace("map.embed", "mapping.embed")] = value
+        elif key.startswith("input."):
+            state[f"synthesis.{key}"] = value
+    for index, layer in enumerate(g.layers[:-1]):
+        name = f"synthesis.L{index}_36_{layer.weight.shape[0]}"
+        state |= {f"{name}.up_filter": layer.up_taps, f"{name}.down_filter": layer.down_taps}
+    return state
+
+
+KWARGS = {
+    "z_dim": 8, "c_dim": 2, "w_dim": 8, "img_resolution": 32, "img_channels": 3, "channel_base": 256, "channel_max": 16,
+    "num_layers": 6, "num_fp16_res": 4, "conv_clamp": 256, "magnitude_ema_beta": 0.999, "margin_size": np.int64(10),
+    "mapping_kwargs": {"num_layers": 3, "w_avg_beta": 0.998, "lr_multiplier": 0.02},
+}  # fmt: skip
+
+
+def test_names_and_arguments_of_the_pickles():
+    config = config_of(KWARGS)
+    assert (config.mapping_layers, config.mapping_lr, config.num_layers, config.c_dim) == (3, 0.02, 6, 2)
+    assert type(config.margin_size) is int
+    g = tiny(c_dim=2, mapping_layers=3, mapping_lr=0.02)
+    read = from_nvidia(KWARGS, as_nvidia(g))
+    assert read.config == config and read.sha256 == g.sha256
+    assert not any(p.requires_grad for p in read.parameters()) and not read.training
+
+
+def test_files_that_do_not_fit_are_refused():
+    state = as_nvidia(tiny(c_dim=2, mapping_layers=3, mapping_lr=0.02))
+    with pytest.raises(ModelFileError, match="no setting mapping_kwargs.depth; .* changed StyleGAN3"):
+        from_nvidia(KWARGS | {"mapping_kwargs": {"depth": 3}}, state)
+    with pytest.raises(ModelFileError, match="no setting blur"):
+        from_nvidia(KWARGS | {"blur": 3}, state)
+    for wrong in ({"channel_max": 8}, {"num_layers": 7}, {"conv_kernel": 1}):
+        with pytest.raises(ModelFileError, match="tensors do not fit its StyleGAN3 settings"):
+            from_nvidia(KWARGS | wrong, state)
+    with pytest.raises(ModelFileError, match="layers.0.up_taps is not the filter that its settings make"):
+        from_nvidia(KWARGS | {"filter_size": 8}, state)
+    part = {k: v for k, v in state.items() if k != "synthesis.input.phases"}
+    with pytest.raises(ModelFileError, match="input.phases"):
+        from_nvidia(KWARGS, part)
+
+
+@pytest.mark.skipif(not CHECKPOINTS.is_dir(), reason="needs ../shared/checkpoints beside the repository")
+@pytest.mark.parametrize("letter", ["t", "r"])
+def test_renders_what_the_reference_implementation_renders(letter, tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENT_CACHE", str(tmp_path))
+    g = load(CHECKPOINTS / f"stylegan3-{letter}.pkl")
+    golden = {k: torch.from_numpy(v) for k, v in np.load(CHECKPOINTS / f"stylegan3-{letter}.golden.npz").items()}
+    ws, image = g.mapping(golden["z"]), golden["image"]
+    torch.testing.assert_close(ws, golden["ws"], rtol=0, atol=1e-5)
+    found = g.synthesis(golden["ws"], ())
+    torch.testing.assert_close(found, image, rtol=0, atol=1e-5 * float(image.max() - image.min()))
