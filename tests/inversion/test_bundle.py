@@ -73,8 +73,8 @@ def test_save_refuses(generator, latent, tmp_path):
         save(replace(latent, noise=latent.noise[:2]), path, generator)
     with pytest.raises(SettingsError, match="history cannot be stored"):
         save(latent, path, generator, {"photo": path})
-    with pytest.raises(SettingsError, match="export"):
-        save(latent, tmp_path / "a.npz", generator)
+    with pytest.raises(SettingsError, match="should end in .latent.safetensors, or in .npz"):
+        save(latent, tmp_path / "a.png", generator)
     (tmp_path / "file").write_text("x")
     with pytest.raises(LatentFileError, match="cannot be written"):
         save(latent, tmp_path / "file" / "a.safetensors", generator)
@@ -243,8 +243,9 @@ CODE, MAP = torch.ones(6, 8), torch.zeros(1, 1, 4, 4)
     [
         {},
         "text",
-        [CODE],
-        {"one": CODE, "two": CODE},
+        [],
+        [CODE, "text"],
+        {"one": CODE, "two": None},
         {"latent": None},
         {"latent": CODE.int()},
         {"latent": CODE, "noise": 7},
