@@ -12,8 +12,12 @@ COMMANDS = {
     "sample": "inversion.commands.edits",
     "render": "inversion.commands.edits",
     "evaluate": "inversion.commands.photos",
+    "plot": "inversion.commands.spaces",
+    "search": "inversion.commands.spaces",
     "train": "inversion.commands.training",
     "generators": "inversion.commands.models",
+    "convert": "inversion.commands.models",
+    "export": "inversion.commands.models",
 }  # to add one: a click command of that name, and a line here
 
 

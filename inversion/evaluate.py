@@ -31,15 +31,20 @@ class Picture:
 
     def read(self) -> Image.Image:
         """The picture; ImageError if it cannot be read."""
-        if self.source.is_dir():
-            return read_image(self.source / self.name)
+        return read_image(self.source / self.name if self.source.is_dir() else self.data())
+
+    def data(self) -> BytesIO:
+        """The file's bytes, under its name; ImageError if they cannot be had."""
         try:
-            with ZipFile(self.source) as archive:
-                data = BytesIO(archive.read(self.name))
+            if self.source.is_dir():
+                data = BytesIO((self.source / self.name).read_bytes())
+            else:
+                with ZipFile(self.source) as archive:
+                    data = BytesIO(archive.read(self.name))
         except (OSError, BadZipFile, RuntimeError, NotImplementedError, KeyError) as error:  # as zipfile does
-            raise ImageError(f"{self.name} cannot be read from {self.source} ({error}); make the zip again") from error
+            raise ImageError(f"{self.name} cannot be read from {self.source} ({error}); make it again") from error
         data.name = self.name  # type: ignore[attr-defined] - for messages
-        return read_image(data)
+        return data
 
 
 def pictures(source: Path) -> list[Picture]:
@@ -85,7 +90,9 @@ def evaluate(
     """
     options = {"batch": batch, "align": align, "limit": limit, "budget": budget, "progress": progress}
     for name, result in invert_all(generator, source, config, recipe=recipe, **options):  # type: ignore[arg-type]
-        yield {"file": name, "error": str(result)} if isinstance(result, InversionError) else record(name, result)
+        yield {"file": name, "error": str(result)} if isinstance(result, InversionError) else record(
+            name, result, faces=generator.subject == "face"
+        )
 
 
 def invert_all(
@@ -111,9 +118,9 @@ def invert_all(
         yield file.name, result
 
 
-def record(name: str, result: Inversion) -> dict[str, Any]:
-    """A picture's line of the table."""
-    seen = result.metrics["identity"] is not None or describe(to_pil(result.target.image)) is not None
+def record(name: str, result: Inversion, *, faces: bool = True) -> dict[str, Any]:
+    """A picture's line of the table; faces=False where there are none to look for."""
+    seen = result.metrics["identity"] is not None or (faces and describe(to_pil(result.target.image)) is not None)
     return {
         "file": name, "seconds": result.seconds, "steps": result.steps, **result.metrics, "target_face": seen,
         "losses": result.losses, "peak_memory_mb": peak_memory_mb(),

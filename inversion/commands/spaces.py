@@ -1,0 +1,121 @@
+"""Latent spaces, seen and searched."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from inversion.terminal import FILE, SEED, STEPS, counted, fail, options, say, tell, with_generator
+
+if TYPE_CHECKING:
+    from generators.base import Generator
+
+CODES = options(
+    click.option("--recipe", help="How photographs get their codes.  [default: by the encoder; without one, default]"),
+    STEPS,
+    click.option("--align/--no-align", default=True, help="Cut the face out, or take the centre square as it is."),
+)
+
+
+@click.command(epilog="Example: latent plot digits -g digits --method tsne -o digits.png --html digits.html")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("-o", "--out", type=FILE, metavar="FILE", help="A picture: .png, .svg or .pdf.")
+@click.option("--html", type=FILE, metavar="FILE", help="A page to turn, zoom and point at, that needs no network.")
+@click.option("--dims", type=click.Choice(["2", "3"]), default="2", show_default=True)
+@click.option("--method", type=click.Choice(["raw", "pca", "tsne", "umap"]),
+              help="From codes to places.  [default: raw if codes have so few numbers, else pca]")
+@click.option("--thumbnails", is_flag=True, help="Draw pictures where they have room.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="N of the pictures, drawn at random.")
+@click.option("--grid", is_flag=True, help="Instead, the images between four sources.")
+@click.option("--tiles", type=click.IntRange(2), default=7, show_default=True, help="Of the grid, a side.")
+@click.option("--kind", type=click.Choice(["spherical", "linear"]), default="spherical", show_default=True,
+              help="Of the grid's walks.")
+@options(CODES, SEED)
+@with_generator
+def plot(generator: "Generator", sources: Sequence[str], out: Path | None, html: Path | None, dims: str,
+         method: str | None, thumbnails: bool, limit: int | None, grid: bool, tiles: int, kind: str,
+         recipe: str | None, steps: int | None, align: bool, seed: int) -> None:
+    """Draw codes in the plane or in space.
+
+    SOURCEs are folders or zips of pictures, pictures, saved latents, folders of those, or the word digits. A picture's
+    label is the folder that it stands in; else, with several SOURCEs, its SOURCE.
+
+    With --grid, four SOURCEs are the corners: upper left and right, lower left and right.
+    """
+    from inversion.collection import collect, settings_for
+    from inversion.output import check_place
+    from inversion.page import write_page
+    from inversion.plot import KINDS, draw, points_of
+
+    if grid and (out is None or html is not None or len(sources) != 4):
+        raise click.UsageError("a grid takes four sources and -o FILE")
+    if out is None and html is None:
+        raise click.UsageError("name a file: -o FILE or --html FILE")
+    for file, kinds in ((out, KINDS if not grid else ("png", "jpg", "webp")), (html, ("html", "htm"))):
+        if file is not None:
+            check_place(str(file), kinds)
+    if grid:
+        assert out is not None
+        return draw_grid(generator, sources, out, tiles=tiles, kind=kind, recipe=recipe, steps=steps, align=align)
+    config = settings_for(generator, recipe, steps=steps, seed=seed)
+    codes = collect(sources, generator, config=config, align=align, limit=limit, counted=counted,
+                    skipped=lambda file, why: say(f"skipped {file}: {why}"))
+    points = points_of(codes, generator, dims=int(dims), method=method, seed=seed)
+    if out is not None:
+        draw(points, out, thumbnails=thumbnails)
+        tell({"file": str(out), "codes": len(codes), "axes": points.axes}, str(out))
+    if html is not None:
+        write_page(points, html)
+        tell({"file": str(html), "codes": len(codes), "axes": points.axes}, str(html))
+
+
+def draw_grid(generator: "Generator", sources: Sequence[str], out: Path, *, tiles: int, kind: str,
+              recipe: str | None, steps: int | None, align: bool) -> None:
+    """The manifold between four sources, photographs inverted on the way."""
+    from inversion.commands.edits import opened
+    from inversion.image import write_image
+    from inversion.plot import manifold
+
+    corners = opened(generator, sources, recipe=recipe or "default", steps=steps, align=align, face=None)
+    write_image(manifold(generator, corners, tiles=tiles, kind=kind), out)
+    tell({"file": str(out), "tiles": tiles, "kind": kind, "sources": sources}, str(out))
+
+
+@click.command(epilog="Example: latent search me.jpg photos/ -o nearest.png")
+@click.argument("query")
+@click.argument("folder")
+@click.option("-o", "--out", metavar="FILE", help="A contact sheet: the query first, then the nearest with distances.")
+@click.option("-n", "count", type=click.IntRange(1), default=11, show_default=True, help="How many.")
+@click.option("--metric", type=click.Choice(["raw", "whitened", "identity"]), default="raw", show_default=True,
+              help="Distance of codes; in units of their spread; or of faces.")
+@options(CODES)
+@with_generator
+def search(generator: "Generator", query: str, folder: str, out: str | None, count: int, metric: str,
+           recipe: str | None, steps: int | None, align: bool) -> None:
+    """Find the nearest pictures of a folder.
+
+    QUERY is a photograph or a saved latent, FOLDER a folder or a zip of pictures, or the word digits. What pictures
+    are encoded to is kept in FOLDER/.latent-index.safetensors, or where that cannot be written to in $LATENT_CACHE, so
+    that next time only new and changed ones are encoded. Pictures without a face are skipped where faces are aligned.
+    """
+    from inversion.collection import settings_for
+    from inversion.image import write_image
+    from inversion.library import contact_sheet, find
+    from inversion.output import check_place
+
+    if out is not None:
+        check_place(out)
+    config = settings_for(generator, recipe, steps=steps)
+    try:
+        found = find(query, folder, generator, metric=metric, count=count, config=config, align=align, counted=counted,
+                     say=say)
+    except KeyboardInterrupt:
+        fail("stopped; what was encoded is kept, and the same command goes on from there", 130)
+    for name, why in found.skipped.items():
+        tell({"file": name, "error": why}, f"skipped {name}: {why}", err=True)
+    for rank, (name, distance) in enumerate(found.nearest, 1):
+        tell({"rank": rank, "file": name, "distance": distance}, f"{rank:>3}  {distance:8.4f}  {name}")
+    if out is not None:
+        write_image(contact_sheet(found, folder), out)
+        say(f"the contact sheet of {len(found.nearest)} out of {found.searched} pictures is {out}")

@@ -1,0 +1,188 @@
+"""What was found out about the pictures of a folder, kept beside it, so that only new and changed ones are looked at.
+
+An index is a safetensors file with a table for each key, which stands for all that its numbers depend on. Tensor
+KEY holds a row of numbers for each file that has some, in the order of the header, which tells each file's name, size,
+time of change, sha256, and why it has no numbers where it has none.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from generators.digits import WORD
+from inversion.cache import cache_folder
+from inversion.collection import Counted, Readable, files_of, is_digits
+from inversion.errors import ImageError
+from inversion.image import read_image, write_bytes
+
+INDEX, FORMAT = ".latent-index.safetensors", "latent-index-1"
+TABLES = 4  # kept in an index; the one that was made longest ago goes first
+Stamp = tuple[int, int]  # size in bytes; time of change in ns, or in a zip the checksum
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an index knows of a file: its numbers, or why it has none."""
+
+    stamp: Stamp | None  # None: it could not be read, and is tried again
+    sha256: str  # of its content
+    numbers: Float[Tensor, " numbers"] | None
+    error: str | None = None
+
+
+Rows = dict[str, Row]  # by name
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What pictures are compared by."""
+
+    key: str  # all that the numbers depend on, hashed
+    of: Callable[[Sequence[Image.Image]], list[Float[Tensor, " numbers"] | ImageError]]
+
+
+def update(
+    source: str | Path,
+    measure: Measure,
+    *,
+    batch: int = 32,
+    counted: Counted = lambda items, what, total: items,
+    say: Callable[[str], object] = lambda message: None,
+) -> Rows:
+    """A row for each picture of the source, in their order; the index keeps them, also after Ctrl-C.
+
+    A file is looked at where its name is new, or its size, time and content have changed. ImageError if there is no
+    picture. say is told where an index was damaged or cannot be kept.
+    """
+    files = files_of(source)
+    stamps, tables = stamps_of(source, files), read_index(source, say)
+    known = tables.pop(measure.key, {})
+    kept = {file.name for file in files if file.name in known and known[file.name].stamp == stamps[file.name]}
+    rows = {name: known[name] for name in kept}
+    by_content = {row.sha256: row for row in known.values() if row.error is None}
+    new = [file for file in files if file.name not in kept]
+    try:
+        for first in counted(range(0, len(new), batch), "batches", -(-len(new) // batch)):
+            rows |= look(new[first : first + batch], stamps, by_content, measure)
+    finally:
+        rows = {file.name: rows[file.name] for file in files if file.name in rows}
+        if new or rows.keys() != known.keys():
+            write_index(source, {measure.key: rows, **tables}, say)
+    return rows
+
+
+def look(
+    files: Sequence[Readable], stamps: dict[str, Stamp | None], by_content: dict[str, Row], measure: Measure
+) -> Rows:
+    """New rows; a content that is known already, under another name or time, is not looked at again."""
+    rows, images = {}, {}
+    for file in files:
+        try:
+            data = file.data()
+            digest = hashlib.sha256(data.getvalue()).hexdigest()
+            if digest in by_content:
+                rows[file.name] = replace(by_content[digest], stamp=stamps[file.name])
+            else:
+                rows[file.name] = Row(stamps[file.name], digest, None)
+                images[file.name] = read_image(data)
+        except ImageError as error:
+            row = rows.get(file.name, Row(None, "", None))
+            rows[file.name] = replace(row, error=str(error))
+    for name, found in zip(images, measure.of(list(images.values())), strict=True):
+        why = {"error": str(found)} if isinstance(found, ImageError) else {"numbers": found}
+        rows[name] = replace(rows[name], **why)
+    return rows
+
+
+def stamps_of(source: str | Path, files: Sequence[Readable]) -> dict[str, Stamp | None]:
+    """What tells, without reading it, that a file is still the same; by name."""
+    path = Path(source)
+    if is_digits(source):
+        return {file.name: (0, 0) for file in files}
+    if zipfile.is_zipfile(path):
+        with ZipFile(path) as archive:
+            return {info.filename: (info.file_size, info.CRC) for info in archive.infolist()}
+    folder = path if path.is_dir() else path.parent
+    return {file.name: stamp_of(folder / file.name) for file in files}
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def places(source: str | Path) -> list[Path]:
+    """Where the index of a source can be: in the folder, or, where that cannot be written to, in the cache."""
+    path = Path(source)
+    name = WORD if is_digits(source) else str(path.resolve())
+    cached = cache_folder().parent / "indexes" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
+    return [path / INDEX, cached] if path.is_dir() else [cached]
+
+
+def read_index(source: str | Path, say: Callable[[str], object]) -> dict[str, Rows]:
+    """The tables of a source's index by key, the newest first; none where it has none, or a damaged one."""
+    there = [path for path in places(source) if path.is_file()]
+    for path in sorted(there, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            return parse(path)
+        except (OSError, SafetensorError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+            say(f"the index {path} is damaged ({type(error).__name__}); it is made again")
+    return {}
+
+
+def parse(path: Path) -> dict[str, Rows]:
+    """The tables of an index file; raises one of many kinds where it is not what `write_index` writes."""
+    with safe_open(path, "pt") as file:
+        about = file.metadata() or {}
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # no longer backed by the file
+    if about.get("format") != FORMAT:
+        raise ValueError(f"format {about.get('format')!r}")
+    tables = {}
+    for key, entries in json.loads(about["tables"]).items():
+        numbers = tensors[key]
+        named = [name for name, _, _, error in entries if error is None]
+        if numbers.ndim != 2 or numbers.dtype != torch.float32 or not numbers.isfinite().all():
+            raise ValueError("numbers of another kind")
+        own = dict(zip(named, numbers, strict=True))
+        tables[key] = {name: row_of(stamp, digest, own.get(name), error) for name, stamp, digest, error in entries}
+    return tables
+
+
+def row_of(stamp: Any, digest: Any, numbers: Tensor | None, error: Any) -> Row:
+    """A row out of JSON values, whose types are checked."""
+    whole = stamp is None or (len(stamp) == 2 and all(isinstance(value, int) for value in stamp))
+    if not (whole and isinstance(digest, str) and (error is None or isinstance(error, str))):
+        raise ValueError("values of other types")
+    return Row(None if stamp is None else (stamp[0], stamp[1]), digest, numbers, error)
+
+
+def write_index(source: str | Path, tables: dict[str, Rows], say: Callable[[str], object]) -> None:
+    """Write the first tables where they can be written; say is told where they cannot."""
+    tensors, header = {}, {}
+    for key, rows in list(tables.items())[:TABLES]:
+        header[key] = [(name, row.stamp, row.sha256, row.error) for name, row in rows.items()]
+        found = [row.numbers for row in rows.values() if row.numbers is not None]
+        tensors[key] = torch.stack(found) if found else torch.zeros(0, 0)
+    data = to_bytes(tensors, metadata={"format": FORMAT, "tables": json.dumps(header)})
+    refused = []
+    for path in places(source):
+        try:
+            return write_bytes(data, path)
+        except ImageError as error:
+            refused.append(str(error))
+    say(f"the index cannot be kept: {refused[-1]}")
