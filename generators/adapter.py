@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.base import Generator, Noise
 from generators.errors import GeneratorError, ModelFileError
+from generators.shapes import Float
 
 Network = nn.Module | Callable[..., Tensor]
 Range = tuple[float | int, float | int]  # lowest and highest value of an image

@@ -5,10 +5,10 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.errors import GeneratorError
+from generators.shapes import Float
 
 Noise = tuple[Float[Tensor, "batch 1 _ _"], ...]
 

@@ -9,10 +9,10 @@ from math import log2
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.ops import EqualConv, EqualLinear, downsample2d, fir_kernel, upsample2d
+from generators.shapes import Float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,9 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config
         top = int(log2(config.img_resolution // config.subpixel))
-        self.from_rgb = EqualConv(config.img_channels * 3 * config.subpixel**2, config.channels[top - 2], 3, activate=True)
+        self.from_rgb = EqualConv(
+            config.img_channels * 3 * config.subpixel**2, config.channels[top - 2], 3, activate=True
+        )
         self.convs, self.downs, self.heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
         for level in range(top, 2, -1):
             here, below = config.channels[level - 2], config.channels[level - 3]

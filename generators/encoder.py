@@ -9,10 +9,10 @@ from math import log2
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.ops import EqualConv, EqualLinear
+from generators.shapes import Float
 
 
 @dataclass(frozen=True, kw_only=True)

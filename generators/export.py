@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.base import Generator
 from generators.checkpoints.rosinality import to_state
 from generators.errors import GeneratorError, ModelFileError
+from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 
 OPSET = 18  # of ONNX: old enough for every runtime in use

@@ -10,8 +10,9 @@ from math import log
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
+
+from generators.shapes import Float
 
 FREQUENCIES = 32  # of the embedding of time, a sine and a cosine each
 

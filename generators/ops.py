@@ -5,8 +5,9 @@ Equalised learning rate: weights are stored ~ N(0, 1) and scaled at run time (Ka
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
+
+from generators.shapes import Float
 
 SQRT2 = 2.0**0.5
 

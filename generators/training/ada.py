@@ -9,10 +9,10 @@ from math import pi
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from generators.ops import downsample2d, fir_kernel, upsample2d
+from generators.shapes import Bool, Float, Int
 
 CHANGES = (
     "flip", "turn", "move",

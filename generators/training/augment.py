@@ -6,9 +6,9 @@ changed alike and several processes can share a batch.
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
+from generators.shapes import Float
 from generators.training.ada import adaptive_augment, draw_numbers
 from generators.training.config import TrainConfig
 from generators.training.distributed import average

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.autoencoder import Autoencoder, AutoencoderConfig, CodeEncoder
 from generators.base import Generator
 from generators.errors import TrainingError
+from generators.shapes import Float
 from generators.training.data import Pictures
 from generators.training.moments import power
 from generators.training.penalties import bernoulli_nll, contraction, corrupt, gaussian_nll, kl_to_normal, sparse_kl
@@ -28,14 +28,14 @@ class AutoencodeConfig:
     resolution: int = 64  # pixels, 8 or more
     img_channels: int = 3  # 1: grey
     dim: int = 16  # numbers in the code
-    layers: Literal["dense", "conv"] | None = None  # None: dense up to 16 px, then convolutions
-    widths: tuple[int, ...] | None = None  # from the picture to the code; None: by resolution; () with dense: linear
+    layers: Literal["linear", "dense", "conv"] | None = None  # None: dense up to 16 px, then convolutions
+    widths: tuple[int, ...] | None = None  # of hidden layers, from the picture to the code; None: by resolution
     code: Literal["linear", "sigmoid"] = "linear"  # what the code's layer ends in
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"  # of the pixels, given the code
     sigma: float = 0.3  # standard deviation of a Gaussian pixel, in [-1, 1]; bernoulli has none
     images: int = 200_000  # pictures to see in all
     batch: int = 64
-    lr: float = 0.002
+    lr: float | None = None  # None: 0.002, and 0.05 for linear layers, which find their last axes slowly
     rampdown: float = 0.5  # share of the run over which lr falls to nothing
     decay: float = 0.0  # of the decoder's weights, so that a small code cannot be made up for by large weights
     mirror: bool = False  # whether pictures are mirrored half of the time
@@ -44,18 +44,26 @@ class AutoencodeConfig:
     def __post_init__(self) -> None:
         for name, fits in {
             "resolution": self.resolution >= 8, "img_channels": self.img_channels in (1, 3), "dim": self.dim >= 1,
-            "images": self.images >= 1, "batch": self.batch >= 1, "lr": self.lr > 0, "sigma": self.sigma > 0,
+            "images": self.images >= 1, "batch": self.batch >= 1, "lr": self.rate > 0, "sigma": self.sigma > 0,
             "rampdown": 0 <= self.rampdown <= 1, "decay": self.decay >= 0,
         }.items():  # fmt: skip
             if not fits:
                 raise TrainingError(f"{name} is {getattr(self, name)}; see `latent train --help` for its range")
 
+    @property
+    def rate(self) -> float:
+        """The learning rate at the start."""
+        return (0.05 if self.layers == "linear" else 0.002) if self.lr is None else self.lr
+
     def model(self) -> AutoencoderConfig:
-        """The networks that these settings train."""
-        layers = self.layers or ("dense" if self.resolution <= 16 else "conv")
+        """The networks that these settings train; TrainingError where widths do not suit the layers."""
+        layers = "conv" if self.layers == "conv" or (self.layers is None and self.resolution > 16) else "dense"
+        widths = default_widths(layers, self.resolution) if self.widths is None else self.widths
+        if self.layers == "linear" and self.widths:
+            raise TrainingError(f"widths is {self.widths}, and linear layers have none between; leave one of them out")
         return AutoencoderConfig(
             img_resolution=self.resolution, img_channels=self.img_channels, dim=self.dim, layers=layers,
-            widths=default_widths(layers, self.resolution) if self.widths is None else self.widths, code=self.code,
+            widths=() if self.layers == "linear" else widths, code=self.code,
             variational=isinstance(self, VAEConfig), output="bernoulli" if self.likelihood == "bernoulli" else "linear",
         )  # fmt: skip
 
@@ -166,7 +174,7 @@ class AutoencodeTrainer:
             {"params": list(self.ema.decoder.parameters()), "weight_decay": config.decay},
             {"params": list(self.encoder.parameters()), "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.lr)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.rate)
         self.step = self.images_seen = self.bad_steps = 0
 
     def run(self) -> Iterator[AutoencodeStep]:
@@ -184,7 +192,7 @@ class AutoencodeTrainer:
         c, done = self.config, self.images_seen / self.config.images
         rng = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)  # so that resuming needs no state
         for group in self.optimizer.param_groups:
-            group["lr"] = c.lr * min(1.0, (1 - done) / max(c.rampdown, 1e-9))
+            group["lr"] = c.rate * min(1.0, (1 - done) / max(c.rampdown, 1e-9))
         image = self.pictures.draw(c.batch, rng, mirror=c.mirror).to(self.device)
         seen = c.seen(image, rng)
         mean, log_variance = self.encoder.moments(seen)

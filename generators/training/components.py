@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from generators.base import Generator
 from generators.errors import TrainingError
 from generators.pca import PCA, PCAConfig
+from generators.shapes import UInt8
 from generators.training.autoencode import AutoencodeStep
 from generators.training.data import Pictures
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from generators.errors import TrainingError
+from generators.shapes import Float, UInt8
 from generators.training.distributed import is_main, world
 from generators.training.sources import SUFFIXES, UNREADABLE, Source, free_memory, read_square
 

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from generators.shapes import Float, Int
 
 
 def joined() -> bool:

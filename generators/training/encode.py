@@ -8,13 +8,13 @@ samples of the generator, whose codes are known.
 import copy
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.base import Generator
 from generators.discriminator import Discriminator
 from generators.encoder import Encoder
 from generators.errors import TrainingError
+from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.config import EncodeConfig
 from generators.training.distributed import rows, wrap

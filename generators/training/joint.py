@@ -9,13 +9,13 @@ first. Judging mixtures is what makes a blend of two faces a face and not a doub
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.base import Noise
 from generators.discriminator import Discriminator
 from generators.encoder import Encoder
 from generators.flow import Flow
+from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.augment import Augment
 from generators.training.config import TrainConfig

@@ -5,10 +5,10 @@ from math import log2
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from generators.ops import laplacian_pyramid
+from generators.shapes import Float
 from generators.training.distributed import average
 
 Scores = tuple[Tensor, ...]  # one tensor (batch, scores) a head

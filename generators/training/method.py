@@ -3,11 +3,11 @@
 from contextlib import AbstractContextManager
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.discriminator import Discriminator
 from generators.errors import TrainingError
+from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.config import LoopConfig
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from generators.base import Generator
 from generators.discriminator import Discriminator, DiscriminatorConfig
 from generators.encoder import Encoder, EncoderConfig
-from generators.ops import EqualLinear, assign
+from generators.ops import assign
+from generators.shapes import Float, Int
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config, StyleMap
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures

@@ -6,11 +6,11 @@ Its last layer is linear, so this is an exact change of that layer (Sun et al. 2
 import copy
 
 import torch
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from generators.encoder import Encoder
 from generators.ops import EqualLinear, assign
+from generators.shapes import Float, UInt8
 from generators.stylegan2 import Mapping, StyleGAN2
 
 

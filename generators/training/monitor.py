@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator
+from generators.shapes import Float, UInt8
 from generators.training.curve import Row, draw_curves
 
 

@@ -5,10 +5,10 @@ Every term is one number a picture, in nats where it is a likelihood or a diverg
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from generators.autoencoder import CodeEncoder
+from generators.shapes import Float
 
 
 def gaussian_nll(

@@ -7,11 +7,11 @@ their own); style mixing. The generator and the discriminator learn from the sam
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from generators.base import Noise
 from generators.discriminator import Discriminator
+from generators.shapes import Float, Int
 from generators.stylegan2 import StyleGAN2
 from generators.training.augment import Augment
 from generators.training.config import TrainConfig

@@ -1,22 +1,23 @@
 """What makes samples of w lie where an encoder's codes lie: a flow fitted to them, or a critic that pulls a mapping.
 
-Either one takes in the latest codes of photographs in `learn`, and moves the samples' distribution towards theirs. Every
-process of a run does the same.
+Either one takes in the latest codes of photographs in `learn`, and moves the samples' distribution towards theirs.
+Every process of a run does the same.
 """
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.flow import Flow
 from generators.ops import EqualLinear
+from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.config import TrainConfig
 from generators.training.losses import discriminator_loss, generator_loss, r1_penalty
 from generators.training.method import Method
 
+
 class FlowPrior:
-    """Regression to the latest codes; the discriminator has no say, so that samples cannot leave the codes to fool it."""
+    """Regression to the latest codes. The discriminator has no say: samples cannot leave the codes to fool it."""
 
     kept, enough, batch, first_rounds = 12_288, 256, 128, 1500  # codes, codes, codes, rounds
 

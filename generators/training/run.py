@@ -16,12 +16,12 @@ from time import monotonic
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from generators.base import Generator
 from generators.errors import TrainingError
 from generators.files import save_model
+from generators.shapes import UInt8
 from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.data import Pictures
 from generators.training.kinds import Step, Training, build_trainer, finished

@@ -82,7 +82,8 @@ def sizes_of(model: "Generator") -> dict[str, Any]:
     """The settings that make networks of a model's sizes."""
     found: dict[str, Any] = {"resolution": model.img_resolution, "img_channels": model.img_channels}
     if (c := getattr(model, "config", None)) is not None and hasattr(c, "channels_at"):  # a StyleGAN2
-        found |= {name: getattr(c, name) for name in ("subpixel", "w_dim", "mapping_layers", "mapping_lr", "flow_steps")}
+        same = ("subpixel", "w_dim", "mapping_layers", "mapping_lr", "flow_steps")
+        found |= {name: getattr(c, name) for name in same}
         found["channels"] = tuple(c.channels_at(r) for r in c.resolutions())
         found["linear"] = max((8 * 2**i for i, width in enumerate(c.spatial) if width), default=0)
     return found

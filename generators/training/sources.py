@@ -8,11 +8,11 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from generators.digits import WORD, digits
 from generators.errors import TrainingError
+from generators.shapes import UInt8
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 HIDDEN = (".", "__MACOSX")  # how names begin that systems and editors leave beside the pictures

@@ -69,9 +69,10 @@ def blend(generator: "Generator", sources: Sequence[str], out: str, weights: tup
 @click.option("--kind", type=click.Choice(["spherical", "linear"]), default="spherical", show_default=True)
 @click.option("--loop", is_flag=True, help="Come back to the first source.")
 @click.option("--ease/--no-ease", default=True, help="Slow down at each source.")
+@click.option("--scale", type=click.IntRange(1), metavar="N", help="Enlarge so many times.  [a film to 256 px]")
 @with_generator
 def interpolate(generator: "Generator", sources: Sequence[str], out: str, frames: int, fps: float, kind: str,
-                loop: bool, ease: bool, **photo: Any) -> None:
+                loop: bool, ease: bool, scale: int | None, **photo: Any) -> None:
     """Walk from source to source, as a film."""
     from inversion.edit import path
     from inversion.latent import LatentSpace
@@ -84,7 +85,7 @@ def interpolate(generator: "Generator", sources: Sequence[str], out: str, frames
     latents = opened(generator, sources, **photo)
     center = None if latents[0].space is LatentSpace.Z else generator.w_avg
     walk = path(latents, frames, kind=kind, center=center, loop=loop, ease=ease)
-    write_video(counted(render_all(generator, walk, chunk=8), "frames", len(walk)), out, fps=fps)
+    write_video(counted(render_all(generator, walk, chunk=8), "frames", len(walk)), out, fps=fps, scale=scale)
     tell({"file": out, "frames": len(walk), "fps": fps, "sources": sources}, out)
 
 

@@ -32,7 +32,7 @@ SETTINGS: dict[str, dict[str, tuple[Any, str]]] = {  # group -> setting -> type,
         "img_channels": (N, "3 for colour, 1 for grey.  [3]"),
         "images": (N, "Pictures to see in all.  [200000]"),
         "batch": (N, "Pictures a step, over all processes.  [16; autoencoders 64]"),
-        "lr": (X, "Learning rate.  [0.002]"),
+        "lr": (X, "Learning rate.  [0.002; linear autoencoders 0.05]"),
         "rampdown": (X, "Share of the run over which it falls.  [0.3; autoencoders 0.5]"),
         "mirror": (FLAG, "Mirror half of the pictures.  [yes; autoencoders no]"),
         "seed": (NONE, "The same seed makes the same run, on one machine.  [0]"),
@@ -77,7 +77,7 @@ SETTINGS: dict[str, dict[str, tuple[Any, str]]] = {  # group -> setting -> type,
     },
     "Autoencoders (ae, sparse, contractive, denoising, vae, pca)": {
         "dim": (N, "Numbers of a code.  [16; sparse 64]"),
-        "layers": (CHOICE(["dense", "conv"]), "[dense up to 16 px, then conv]"),
+        "layers": (CHOICE(["linear", "dense", "conv"]), "[dense up to 16 px, then conv]"),
         "widths": (LIST, "Of the hidden layers.  [by --resolution]"),
         "code": (CHOICE(["linear", "sigmoid"]), "What a code ends in.  [linear; sparse, contractive sigmoid]"),
         "likelihood": (CHOICE(["gaussian", "bernoulli"]), "Of the pixels.  [gaussian]"),
@@ -130,7 +130,7 @@ def train(sources: Sequence[Path], out: Path, shares: tuple[float, ...] | None, 
     scikit-learn's digits. MODEL always holds the best so far, by reconstruction of pictures that training never sees.
 
     The folder of the run has checkpoint.pt, log.csv, curve.png and samples.png. Ctrl-C saves a checkpoint; the same
-    command with --resume goes on. Several GPUs: torchrun --nproc-per-node N --no-python latent train ...
+    command with --resume goes on. Several GPUs: torchrun --nproc-per-node N --no-python -- latent train ...
     """
     from generators.training.distributed import session
 
