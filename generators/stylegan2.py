@@ -44,15 +44,19 @@ class StyleGAN2Config:
 
     def resolutions(self) -> tuple[int, ...]:
         """Of the feature maps: 4, 8, ... up to img_resolution / subpixel; GeneratorError if that is not 4 * 2^k."""
-        top = self.img_resolution // max(self.subpixel, 1)
+        if self.subpixel not in (1, 2):
+            raise GeneratorError(f"subpixel is {self.subpixel}; 1 and 2 can be had")
+        top = self.img_resolution // self.subpixel
         k = int(log2(max(top, 1)))
-        if self.subpixel not in (1, 2) or top * self.subpixel != self.img_resolution or top != 2**k or k < 2:
-            raise GeneratorError(
-                f"img_resolution is {self.img_resolution} and subpixel {self.subpixel}; "
-                "StyleGAN2 needs 4, 8, 16, ... pixels, and subpixel 1 or 2"
-            )
+        if top * self.subpixel != self.img_resolution or top != 2**k or k < 2:
+            first = 4 * self.subpixel
+            wanted = f"{first}, {2 * first}, {4 * first}, ... pixels"
+            raise GeneratorError(f"img_resolution is {self.img_resolution}; StyleGAN2 needs {wanted}")
         if self.channels is not None and len(self.channels) != k - 1:
-            raise GeneratorError(f"channels has {len(self.channels)} numbers; {top} px of features need {k - 1}")
+            features = "" if self.subpixel == 1 else f" of which features see {self.subpixel} x {self.subpixel}"
+            raise GeneratorError(
+                f"channels has {len(self.channels)} numbers; {self.img_resolution} px{features} needs {k - 1}"
+            )
         return tuple(2**i for i in range(2, k + 1))
 
 
@@ -189,9 +193,9 @@ class Block(nn.Module):
         if self.torgb is not None:
             rgb = self.torgb(x, ws[:, self.num_conv]).float()
             image = rgb if image is None else upsample2d(image, self.up_kernel) + rgb
-        if self.patch is not None:  # the last doubling is drawn in place (Shi et al. 2016, sub-pixel convolution)
-            rgb = self.patch(x, ws[:, self.num_conv]).float()
-            image = upsample2d(image, self.up_kernel) + F.pixel_shuffle(rgb, 2)
+            if self.patch is not None:  # the last doubling is drawn in place (Shi et al. 2016, sub-pixel convolution)
+                rgb = self.patch(x, ws[:, self.num_conv]).float()
+                image = upsample2d(image, self.up_kernel) + F.pixel_shuffle(rgb, 2)
         return x, image
 
 

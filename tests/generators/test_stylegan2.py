@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from conftest import tiny_generator
 from generators.base import Generator, layers_between
 from generators.encoder import Encoder, EncoderConfig
 from generators.errors import GeneratorError
+from generators.ops import fir_kernel, upsample2d
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 
 CHECKPOINTS = Path(__file__).resolve().parents[3] / "shared" / "checkpoints"
@@ -229,6 +231,31 @@ def test_resolutions_that_cannot_be(resolution):
 def test_one_number_of_channels_a_resolution():
     with pytest.raises(GeneratorError, match="channels has 2 numbers; 16 px needs 3"):
         tiny_generator(channels=(8, 8))
+
+
+def test_the_last_doubling_can_be_drawn_in_place():
+    """With subpixel 2 each last feature draws 2 x 2 pixels, which add to the enlarged picture of the features."""
+    one = StyleGAN2(StyleGAN2Config(img_resolution=8, z_dim=8, w_dim=8, channels=(8, 8), mapping_layers=1))
+    two = StyleGAN2(replace(one.config, img_resolution=16, subpixel=2))
+    two.load_state_dict(one.state_dict() | {k: v for k, v in two.state_dict().items() if "patch" in k})
+    assert (two.num_ws, two.noise_shapes) == (one.num_ws, one.noise_shapes) and two.ws_resolutions[-1] == 16
+    ws, noise = one.mapping(torch.randn(2, 8, generator=torch.Generator().manual_seed(0))), one.fixed_noise(2)
+    drawn = two.synthesis(ws, noise) - upsample2d(one.synthesis(ws, noise), fir_kernel())
+    assert drawn.shape == (2, 3, 16, 16) and drawn.abs().max() > 0.1
+    with torch.no_grad():
+        two.blocks[-1].patch.weight[1:] = 0  # of the first channel's four pixels, the upper left one alone
+        two.blocks[-1].patch.bias.zero_()
+    drawn = two.synthesis(ws, noise) - upsample2d(one.synthesis(ws, noise), fir_kernel())
+    assert drawn[:, 0, ::2, ::2].abs().max() > 0.1
+    drawn[:, 0, ::2, ::2] = 0
+    torch.testing.assert_close(drawn, torch.zeros_like(drawn), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings, said", [({"subpixel": 3}, "subpixel is 3"), ({"img_resolution": 4}, "8, 16, 32")])
+def test_patches_that_cannot_be(settings, said):
+    with pytest.raises(GeneratorError, match=said):
+        StyleGAN2Config(**({"img_resolution": 16, "subpixel": 2} | settings)).resolutions()
+
 
 
 def test_hash_names_what_renders():

@@ -1,0 +1,138 @@
+"""Other people's model files -> our generators, executing nothing that they hold.
+
+What a file is is told by its content, never by its name. To add a format: a file here, and a line in `read`.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from generators.base import Generator
+from generators.checkpoints.nvidia import read_nvidia
+from generators.checkpoints.psp import read_psp
+from generators.checkpoints.rosinality import read_rosinality
+from generators.checkpoints.tensorflow import is_network, read_tensorflow
+from generators.errors import ModelFileError
+from generators.files import load_model, save_model
+from generators.pickles import read_pickle, refusals
+from generators.torchfiles import LEGACY, ZIP, load_storage, load_torch
+
+VERSION = 1  # to be raised when a conversion comes to give another model, so that old ones are not used
+KNOWN = "our .safetensors, pickles of StyleGAN2 and StyleGAN3, .pt of stylegan2-pytorch, pSp, e4e and ReStyle"
+FOREIGN = {
+    b"<": "a web page or XML, not a model; download it again",
+    b"version https://git-lfs": "a pointer of git-lfs, not the model; run `git lfs pull`",
+    b"\x89HDF": "an HDF5 file (Keras), which is not read; convert it to PyTorch",
+    b"\x93NUMPY": "an array; a latent is given where a photograph is, a generator here",
+    b"\x1f\x8b": "compressed; unpack it with gunzip",
+    b"BZh": "compressed; unpack it with bunzip2",
+    b"\xfd7zXZ": "compressed; unpack it with unxz",
+}
+
+
+def open_model(path: Path, *, device: str | torch.device = "cpu", licence: str | None = None) -> Generator:
+    """The generator in any file that is read here: frozen, in eval mode.
+
+    Files of others are converted once, into `models` in $LATENT_CACHE (~/.cache/latent), by the sha256 of their bytes.
+    licence: what is known of it elsewhere. ModelFileError says what a file is that cannot be read.
+    """
+    if is_ours(path):
+        return load_model(path, device=device)
+    folder = Path(os.environ.get("LATENT_CACHE") or Path.home() / ".cache" / "latent") / "models"
+    kept = folder / f"{sha256_of(path)}-{VERSION}.safetensors"
+    generator = None
+    if kept.is_file():
+        with suppress(ModelFileError):  # a damaged entry is made again
+            generator = load_model(kept)
+    if generator is None:
+        generator = read_checkpoint(path)
+        with suppress(ModelFileError):  # a cache that cannot be written costs time, not the result
+            save_model(generator, kept)
+    generator.name = path.stem
+    if licence is not None:
+        generator.card["licence"] = licence
+    return generator.to(device)
+
+
+def read_checkpoint(path: Path) -> Generator:
+    """The generator in a model file, ours or of others, on the CPU; its card tells the format and what was left out."""
+    if is_ours(path):
+        return load_model(path)
+    card: dict[str, object] = {"source": path.name, "licence": "not stated in the file", "left_out": [], "notes": []}
+    try:
+        with refusals(path):
+            generator = read(path, card)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read ({error.strerror or error}); check the disk") from error
+    generator.name = path.stem
+    return generator
+
+
+def read(path: Path, card: dict[str, object]) -> Generator:
+    """The generator in somebody else's file."""
+    with path.open("rb") as file:
+        head = file.read(32)
+        file.seek(0)
+        if head.startswith((ZIP, LEGACY)):
+            return read_torch(path, load_torch(file, path), card)
+        if head.startswith(b"\x80"):
+            return read_tree(path, read_pickle(file, path, storage=load_storage), card)
+    start = head.lstrip().lower()
+    what = next((what for magic, what in FOREIGN.items() if start.startswith(magic.lower())), None)
+    what = what or ("an empty file" if not head else f"no model file that is read here: {KNOWN}")
+    raise ModelFileError(f"{path} is {what}")
+
+
+def read_tree(path: Path, tree: Any, card: dict[str, object]) -> Generator:
+    """The generator in what a pickle held."""
+    if is_network(tree) or isinstance(tree, tuple | list) and any(map(is_network, tree)):
+        return read_tensorflow(path, tree, card)
+    return read_nvidia(path, tree, card)
+
+
+def read_torch(path: Path, saved: Any, card: dict[str, object]) -> Generator:
+    """The generator in what a file of torch.save held."""
+    if not isinstance(saved, dict):
+        raise ModelFileError(f"{path} holds a {type(saved).__name__}, not a model's weights by name; is it a latent?")
+    if isinstance(saved.get("state_dict"), dict) and any(
+        str(key).startswith("decoder.") for key in saved["state_dict"]
+    ):
+        return read_psp(path, saved, card)
+    return read_rosinality(path, saved, card)
+
+
+def describe(generator: Generator) -> dict[str, object]:
+    """What a model is, for people and for JSON."""
+    own = [p.numel() for name, p in generator.named_parameters() if not name.startswith(("encoder.", "discriminator."))]
+    card = generator.card
+    return {
+        "architecture": type(generator).__name__,
+        "format": card.get("format", "ours"),
+        "resolution": generator.img_resolution,
+        "parameters": sum(own),
+        "num_ws": generator.num_ws,
+        "w_dim": generator.w_dim,
+        "labels": generator.c_dim,
+        "encoder": generator.encoder is not None,
+        "licence": card.get("licence"),
+        "left_out": card.get("left_out", []),
+        "notes": card.get("notes", []),
+    }
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is laid out as safetensors: the length of a header, and the header's first brace."""
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

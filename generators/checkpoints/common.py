@@ -1,0 +1,63 @@
+"""What the readers of other people's files share."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from generators.base import Generator
+from generators.errors import ModelFileError
+from generators.files import assemble
+from generators.inert import SLACK
+from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+
+LARGEST = 4096  # px; a file of small weights could otherwise ask for noise maps of any size
+
+
+def stylegan2(path: Path, config: StyleGAN2Config, tensors: dict[str, Tensor], card: dict[str, object]) -> StyleGAN2:
+    """A generator with weights in our names; ModelFileError where they do not fit."""
+    check_size(path, sum(value.numel() * value.element_size() for value in tensors.values()))
+    generator = assemble(path, "stylegan2", config, tensors, card)
+    assert isinstance(generator, StyleGAN2)
+    return generator
+
+
+def check_size(path: Path, total: int) -> None:
+    """ModelFileError where a model is far larger than its file, as with one tensor under many names."""
+    if total > 4 * path.stat().st_size + SLACK:
+        raise ModelFileError(f"{path} names {total:,} bytes of weights, far more than it holds; it is damaged")
+
+
+def taps(path: Path, kernel: Tensor | None) -> tuple[float, ...]:
+    """A low-pass kernel as the line that it is the square of, its sum 8; None is the usual one."""
+    if kernel is None:
+        return (1.0, 3.0, 3.0, 1.0)
+    line = kernel.float().sum(0) if kernel.ndim == 2 else kernel.float()
+    total = float(line.sum())
+    if line.ndim != 1 or not 2 <= len(line) <= 16 or len(line) % 2 or not total > 0:
+        raise ModelFileError(
+            f"{path} enlarges with a filter of {tuple(kernel.shape)}; an even number of taps is wanted"
+        )
+    line = line / total * 8
+    if kernel.ndim == 2 and (torch.outer(line, line) / 64 - kernel / kernel.sum()).abs().max() > 1e-4:
+        raise ModelFileError(f"{path} enlarges with a filter that is no product of two lines; that is not supported")
+    return tuple(round(float(x), 6) for x in line)
+
+
+@torch.no_grad()
+def estimate_mean(generator: Generator, samples: int = 10_000, seed: int = 0) -> None:
+    """Set w_avg to the mean of so many mapped z, for a file that does not hold it; the card says so."""
+    rng, total = torch.Generator().manual_seed(seed), torch.zeros(generator.w_dim, dtype=torch.float64)
+    for done in range(0, samples, 1000):
+        count = min(1000, samples - done)
+        z, labels = torch.randn(count, generator.z_dim, generator=rng), None
+        if generator.c_dim:
+            labels = torch.eye(generator.c_dim)[torch.randint(generator.c_dim, (count,), generator=rng)]
+        total += generator.mapping(z, labels)[:, 0].double().sum(0)
+    generator.w_avg.copy_(total / samples)
+    remark(generator.card, "notes", f"w_avg is not in the file: estimated from {samples:,} samples, seed {seed}")
+
+
+def remark(card: dict[str, object], key: str, text: str) -> None:
+    """Add a line to a list of the card."""
+    card[key] = [*card.get(key, []), text]  # type: ignore[misc]

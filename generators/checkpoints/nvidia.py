@@ -1,0 +1,183 @@
+"""Pickles of NVIDIA's stylegan2-ada-pytorch and stylegan3 repositories, and of what is trained with them.
+
+A dictionary of `G`, `D` and `G_ema`, each a module as torch_utils.persistence (version 6) writes it: class name, state,
+and source text, which stays where it is. `G_ema` is what is used; the discriminator is left out.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from generators.base import Generator
+from generators.checkpoints.common import LARGEST, check_size, estimate_mean, remark, stylegan2, taps
+from generators.errors import GeneratorError, ModelFileError
+from generators.inert import StandIn, is_plain, shown
+from generators.stylegan2 import StyleGAN2Config
+from generators.stylegan3 import StyleGAN3, config_of, from_nvidia
+
+MODULES = 10_000  # more than any network has; a module may be named in many places
+ARGUMENTS = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
+
+
+def read_nvidia(path: Path, tree: object, card: dict[str, object]) -> Generator:
+    """The generator in such a pickle; ModelFileError where there is none, or one of another kind."""
+    module = generator_in(path, tree)
+    modules, tensors = walk(path, module)
+    data = tree.get("training_set_kwargs") if isinstance(tree, dict) else None
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        card["data"] = [re.split(r"[/\\]", data["path"])[-1][:80]]
+    for name in ("D", "G"):
+        if isinstance(tree, dict) and isinstance(tree.get(name), StandIn) and tree[name] is not module:
+            remark(card, "left_out", {"D": "the discriminator (D)", "G": "the generator without averaging (G)"}[name])
+    if "synthesis.b4" in modules:
+        card["format"] = "StyleGAN2 pickle of NVIDIA's PyTorch code"
+        return read_stylegan2(path, modules, tensors, card)
+    if "synthesis.input" in modules:
+        card["format"] = "StyleGAN3 pickle of NVIDIA's PyTorch code"
+        return read_stylegan3(path, module, tensors, card)
+    raise ModelFileError(f"{path} holds a {module.kind!r:.60}, which is neither StyleGAN2 nor StyleGAN3")
+
+
+def generator_in(path: Path, tree: object) -> StandIn:
+    """The averaged generator, or else the one that was trained."""
+    places = [tree.get("G_ema"), tree.get("G")] if isinstance(tree, dict) else [tree]
+    found = next((place for place in places if isinstance(place, StandIn) and "_modules" in place.state), None)
+    if found is None:
+        raise ModelFileError(f"{path} is a pickle without a generator (G_ema or G); is it a whole snapshot?")
+    return found
+
+
+def walk(path: Path, root: StandIn) -> tuple[dict[str, StandIn], dict[str, Tensor]]:
+    """Modules and tensors by their dotted names, as state_dict has them."""
+    modules: dict[str, StandIn] = {}
+    tensors: dict[str, Tensor] = {}
+    todo: list[tuple[str, StandIn]] = [("", root)]
+    while todo:
+        prefix, module = todo.pop()
+        modules[prefix] = module
+        if len(modules) > MODULES or prefix.count(".") > 16:
+            raise ModelFileError(f"{path} holds modules without end; it is damaged, get it again")
+        for kind in ("_parameters", "_buffers", "_modules"):
+            held = module.state.get(kind)
+            for name, value in held.items() if isinstance(held, dict) else ():
+                full = f"{prefix}.{name}" if prefix else str(name)
+                if isinstance(value, Tensor):
+                    tensors[full] = value
+                elif isinstance(value, StandIn):
+                    todo.append((full, value))
+    return modules, tensors
+
+
+def number(path: Path, module: StandIn, name: str, low: int, high: int) -> int:
+    """A setting of a module, within what can be."""
+    value = module.state.get(name, (module.state.get("_init_kwargs") or {}).get(name))
+    if type(value) is not int or not low <= value <= high:
+        raise ModelFileError(f"{path} has {name} {shown(value)}; {low} to {high} is wanted")
+    return value
+
+
+def read_stylegan2(path: Path, modules: dict[str, StandIn], tensors: dict[str, Tensor], card: dict) -> Generator:
+    blocks = 0
+    while f"synthesis.b{4 << blocks}" in modules:
+        blocks += 1
+    resolution = 4 << (blocks - 1)
+    if resolution > LARGEST:
+        raise ModelFileError(f"{path} is for {resolution} px; {LARGEST} px is the most that is read")
+    for name, module in modules.items():
+        expected = "linear" if name.endswith(("affine", "skip", "embed")) else "lrelu"
+        if module.state.get("activation", expected) != expected:
+            raise ModelFileError(f"{path} uses {shown(module.state['activation'])} in {name}; {expected} is wanted")
+    root, last = modules[""], modules[f"synthesis.b{resolution}"]
+    depth = sum(name.startswith("mapping.fc") for name in modules)
+    widths = [shape(path, tensors, f"mapping.fc{i}.weight")[0] for i in range(depth)]
+    lrs = {float(modules[f"mapping.fc{i}"].state.get("bias_gain", 0.01)) for i in range(depth)} or {0.01}
+    if len(lrs) != 1 or len(set(widths[:-1])) > 1:
+        raise ModelFileError(
+            f"{path} has a mapping network whose layers differ in width or rate; that is not supported"
+        )
+    architecture = last.state.get("architecture", "skip")
+    if architecture not in ("skip", "resnet", "orig"):
+        raise ModelFileError(f"{path} has architecture {shown(architecture)}; skip, resnet or orig is wanted")
+    clamp = modules[f"synthesis.b{resolution}.conv1"].state.get("conv_clamp")
+    w_dim, embed = number(path, root, "w_dim", 1, 2**16), tensors.get("mapping.embed.weight")
+    config = StyleGAN2Config(
+        img_resolution=resolution,
+        img_channels=number(path, root, "img_channels", 1, 64),
+        z_dim=number(path, root, "z_dim", 0, 2**16),
+        w_dim=w_dim,
+        c_dim=number(path, root, "c_dim", 0, 2**20),
+        mapping_layers=depth,
+        mapping_lr=lrs.pop(),
+        mapping_width=widths[0] if depth > 1 and widths[0] != w_dim else None,
+        embed_dim=None if embed is None or len(embed) == w_dim else len(embed),
+        channels=tuple(shape(path, tensors, f"synthesis.b{4 << i}.conv1.weight")[0] for i in range(blocks)),
+        architecture=architecture,
+        resample=taps(path, tensors.get("synthesis.b4.resample_filter")),
+        conv_clamp=None if clamp is None else float(clamp),
+    )
+    ours = {"w_avg": torch.zeros(w_dim)} | renamed(tensors, resolution)
+    generator = stylegan2(path, config, ours, card)
+    if "mapping.w_avg" not in tensors:
+        estimate_mean(generator)
+    return generator
+
+
+def renamed(tensors: dict[str, Tensor], resolution: int) -> dict[str, Tensor]:
+    """StyleGAN2's weights in our names; layers that were trained without noise get noise of no strength."""
+    ours: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        network, _, rest = name.partition(".")
+        block, _, inner = rest.partition(".")
+        if name.endswith("resample_filter"):
+            continue
+        if network == "mapping":
+            ours[rest if rest == "w_avg" else f"map.layers.{rest[2:]}" if rest.startswith("fc") else f"map.{rest}"] = (
+                value
+            )
+        elif rest == "b4.const":
+            ours["start"] = value[None]
+        else:
+            index = int(block[1:]).bit_length() - 3 if block[1:].isdecimal() else block
+            ours[f"blocks.{index}.{inner}"] = value
+    for index in range((resolution // 2).bit_length() - 1):
+        for conv in ("conv0", "conv1")[index == 0 :]:
+            ours.setdefault(f"blocks.{index}.{conv}.noise_strength", torch.zeros(()))
+            ours.setdefault(f"blocks.{index}.{conv}.noise_const", torch.zeros(4 << index, 4 << index))
+    return ours
+
+
+def shape(path: Path, tensors: dict[str, Tensor], name: str) -> tuple[int, ...]:
+    if name not in tensors or not tensors[name].ndim:
+        raise ModelFileError(f"{path} has no {name}; it is damaged, get it again")
+    return tuple(tensors[name].shape)
+
+
+def read_stylegan3(path: Path, module: StandIn, tensors: dict[str, Tensor], card: dict) -> Generator:
+    given, named = module.state.get("_init_args"), module.state.get("_init_kwargs")
+    settings: dict[str, Any] = dict(zip(ARGUMENTS, given if isinstance(given, tuple) else (), strict=False))
+    settings |= named if isinstance(named, dict) else {}
+    settings |= {name: module.state[name] for name in ARGUMENTS if name in module.state}
+    for name, value in [*settings.items(), *dict(settings.get("mapping_kwargs") or {}).items()]:
+        if name != "mapping_kwargs" and not is_plain(value):
+            raise ModelFileError(f"{path} has {shown(value)} for {shown(name)}; text or a number is wanted")
+    for name, high in (
+        ("img_resolution", LARGEST),
+        ("channel_max", 2**13),
+        ("channel_base", 2**20),
+        ("num_layers", 64),
+    ):
+        if not 0 <= settings.get(name, 0) <= high:
+            raise ModelFileError(f"{path} has {name} {shown(settings[name])}; {high} is the most that is read")
+    try:
+        config = config_of(settings)
+        with torch.device("meta"):  # sizes first: no setting makes us take memory that the weights do not fill
+            size = sum(4 * p.numel() for p in StyleGAN3(config).parameters())
+        check_size(path, size)
+        generator = from_nvidia(settings, tensors)
+    except GeneratorError as error:
+        raise error if str(path) in str(error) else ModelFileError(f"{path}: {error}") from error
+    generator.card = card
+    return generator.eval().requires_grad_(False)

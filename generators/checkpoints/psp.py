@@ -1,0 +1,98 @@
+"""Checkpoints of pSp, e4e and ReStyle: the decoder becomes the generator, the encoder its first guess."""
+
+import re
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from generators.checkpoints.common import remark
+from generators.checkpoints.rosinality import from_state
+from generators.errors import ModelFileError
+from generators.files import check_tensors
+from generators.inert import shown
+from generators.psp import Pyramid, PyramidConfig
+from generators.stylegan2 import StyleGAN2
+
+SHARED = {"Encoder4Editing": True, "ProgressiveBackboneEncoder": True}
+PLAIN = {"GradualStyleEncoder": False, "BackboneEncoder": False}
+
+
+def read_psp(path: Path, saved: dict, card: dict[str, object]) -> StyleGAN2:
+    """The generator with its encoder; card["left_out"] says why where the encoder could not come along."""
+    state = {key: value for key, value in saved["state_dict"].items() if isinstance(value, Tensor)}
+    decoder = {key.removeprefix("decoder."): value for key, value in state.items() if key.startswith("decoder.")}
+    average = saved.get("latent_avg")
+    card["format"] = "pSp, e4e or ReStyle checkpoint"
+    generator = from_state(path, decoder, average if isinstance(average, Tensor) else None, card)
+    encoder = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
+    options = saved.get("opts")
+    options = options if isinstance(options, dict) else vars(options) if hasattr(options, "__dict__") else {}
+    why = add_encoder(path, generator, encoder, options, average) if encoder else "the file holds none"
+    if why:
+        remark(generator.card, "left_out", f"the encoder: {why}")
+    return generator
+
+
+def add_encoder(path: Path, generator: StyleGAN2, state: dict[str, Tensor], options: dict, average: object) -> str:
+    """Give generator the encoder in state; the reason where that cannot be."""
+    kind = options.get("encoder_type", "GradualStyleEncoder")
+    if not isinstance(kind, str) or kind not in SHARED | PLAIN:
+        return f"its kind {shown(kind)} is not read here"
+    config = config_of(path, generator, state, shared=kind in SHARED)
+    if isinstance(config, str):
+        return config
+    with torch.device("meta"):
+        wanted = {key: value for key, value in Pyramid(config).state_dict().items() if key not in ("offset", "other")}
+    check_tensors(path, state, wanted)
+    with torch.random.fork_rng(devices=[]):
+        encoder = Pyramid(config)
+    if isinstance(average, Tensor) and options.get("start_from_latent_avg", True):
+        state = state | {"offset": average.float().reshape(-1, config.w_dim).expand(config.num_ws, -1).clone()}
+    else:
+        state = state | {"offset": encoder.offset}
+    if config.feedback:
+        mean = generator.synthesis(generator.w_avg.expand(1, generator.num_ws, -1), generator.fixed_noise(1))
+        size = (config.img_resolution, config.img_resolution)
+        state["other"] = F.interpolate(mean, size, mode="bilinear", antialias=True)[0]
+    encoder.load_state_dict(state)
+    generator.encoder = encoder.eval().requires_grad_(False)
+    return ""
+
+
+def config_of(path: Path, generator: StyleGAN2, state: dict[str, Tensor], *, shared: bool) -> PyramidConfig | str:
+    """The encoder's settings, from the shapes of its weights; or why it does not fit the generator."""
+    try:
+        seen = state["input_layer.0.weight"].shape[1]
+        widths, units = stages(state)
+        squeezed = state["body.0.res_layer.5.fc1.weight"].shape[0]
+        heads = [len(re.findall(rf"styles\.{i}\.convs\.\d+\.weight", " ".join(state))) for i in range(generator.num_ws)]
+        style = state["styles.0.linear.weight"].shape[0]
+    except (KeyError, IndexError) as error:
+        raise ModelFileError(f"{path} has an encoder without {error}; it is damaged, get it again") from error
+    if seen not in (3, 6) or generator.img_channels != 3:
+        return f"it sees {seen} channels, not an image"
+    if set(heads) - {4, 5, 6} or f"styles.{len(heads)}.linear.weight" in state or style != generator.w_dim:
+        return f"its styles do not fit the generator's {generator.num_ws} of {generator.w_dim} numbers"
+    return PyramidConfig(
+        num_ws=generator.num_ws, w_dim=generator.w_dim, widths=widths, units=units, halvings=tuple(heads),
+        stem=state["input_layer.0.weight"].shape[0], squeeze=max(1, widths[0] // max(1, squeezed)), shared=shared,
+        feedback=seen == 6,
+    )  # fmt: skip
+
+
+def stages(state: dict[str, Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Channels and units of each stage of the backbone: a stage ends where the channels change."""
+    widths, units = [], []
+    for i in range(len(state)):
+        weight = state.get(f"body.{i}.res_layer.3.weight")
+        if weight is None:
+            break
+        if not widths or weight.shape[0] != widths[-1]:
+            widths.append(weight.shape[0])
+            units.append(0)
+        units[-1] += 1
+    if len(widths) != 4:
+        raise IndexError(f"four stages ({len(widths)} came)")
+    return tuple(widths), tuple(units)

@@ -1,0 +1,227 @@
+"""Pickles read without running them.
+
+The standard library takes the stream apart (`pickletools.genops`, which builds nothing); what its opcodes build is
+decided here: numbers, text, containers, arrays, tensors and stand-ins, from the closed list in `inert.py`. Any other
+name in the stream is refused by name. Python's own unpickler, whose opcodes call what they are given, is not used.
+"""
+
+import pickletools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from generators.errors import ModelFileError
+from generators.inert import BUILDERS, INERT, ITEM, SLACK, Budget, Code, Name, Refused, StandIn, fill_array, hashable
+
+MAX_STEPS = 1_000_000  # opcodes; a generator, its average and its discriminator take some 50,000
+
+VALUES = {
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+    "BINBYTES8", "BYTEARRAY8",
+}  # fmt: skip
+CONSTANTS: dict[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+EMPTY: dict[str, Callable[[], object]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
+
+
+def read_pickle(file: BufferedIOBase, name: str | Path, *, storage: Callable[[bytes], Tensor] | None = None) -> Any:
+    """What a pickle holds; name is for messages. ModelFileError names what is refused, or says that it is damaged.
+
+    Objects come as `StandIn`, types and functions as `Name`, numpy's numbers as Python's. storage: how to read a torch
+    storage that the pickle embeds, as the vector of its values; None refuses those.
+    """
+    with refusals(name):
+        source = Bounded(file)
+        return Machine(Budget(2 * source.size + SLACK, storage)).run(source)
+
+
+@contextmanager
+def refusals(name: str | Path) -> Iterator[None]:
+    """Refusals and damage inside become ModelFileError with the file's name."""
+    try:
+        yield
+    except Refused as error:
+        raise ModelFileError(f"{name} {error}; nothing of it was run, get the file from its makers") from error
+    except (ModelFileError, OSError):
+        raise
+    except Exception as error:  # a damaged stream goes wrong in as many ways as there are opcodes
+        why = " ".join(str(error).split())[:160]
+        raise ModelFileError(f"{name} is damaged or cut short ({why}); get it again") from error
+
+
+class Bounded:
+    """A file that is never asked for more than it has: a declared length takes no memory before its bytes are there."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self.file, begin = file, file.tell()
+        self.size = file.seek(0, 2)
+        file.seek(begin)
+
+    def read(self, n: int) -> bytes:
+        return self.file.read(max(0, min(n, self.size - self.file.tell())))
+
+    def readline(self) -> bytes:
+        return self.file.readline()
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+
+class Machine:
+    """The stack machine that a pickle is written for, with constructors of our own."""
+
+    def __init__(self, budget: Budget, persistent: Callable[[object], object] | None = None) -> None:
+        self.stack: list[Any] = []
+        self.outer: list[list] = []  # the stacks below each mark
+        self.memo: dict[int, object] = {}
+        self.budget, self.persistent = budget, persistent
+
+    def run(self, file: Bounded) -> Any:
+        """One pickle, from where the file stands."""
+        for count, (opcode, arg, at) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
+            if opcode.name == "STOP":
+                return self.stack.pop()
+            if count >= MAX_STEPS:
+                raise Refused(f"has more than {MAX_STEPS:,} steps, of which no model needs so many")
+            name: str = opcode.name
+            if name in VALUES:
+                self.stack.append(bytes(arg) if type(arg) is bytearray else arg)
+            elif name in CONSTANTS:
+                self.stack.append(CONSTANTS[name])
+            elif name in EMPTY:
+                self.stack.append(EMPTY[name]())
+            elif name not in ("PROTO", "FRAME") and not (
+                self.remember(name, arg) or self.contain(name) or self.make(name, arg)
+            ):
+                raise Refused(f"uses {name} at byte {at}, which no model needs")
+        raise Refused("ends before its end")
+
+    def remember(self, name: str, arg: Any) -> bool:
+        """Opcodes of the memo, the marks and the stack; False where it is none."""
+        match name:
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = self.stack[-1]
+            case "BINPUT" | "LONG_BINPUT" | "PUT":
+                self.memo[arg] = self.stack[-1]
+            case "BINGET" | "LONG_BINGET" | "GET":
+                self.stack.append(self.memo[arg])
+            case "MARK":
+                self.outer.append(self.stack)
+                self.stack = []
+            case "POP" if self.stack:
+                self.stack.pop()
+            case "POP" | "POP_MARK":
+                self.items()
+            case "DUP":
+                self.stack.append(self.stack[-1])
+            case _:
+                return False
+        return True
+
+    def contain(self, name: str) -> bool:
+        """Opcodes of containers; False where it is none."""
+        match name:
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                n = int(name[-1])
+                self.stack.append(tuple([self.stack.pop() for _ in range(n)][::-1]))
+            case "TUPLE":
+                self.push(tuple(self.items()))
+            case "LIST":
+                self.push(self.items())
+            case "DICT":
+                self.push(self.set_items({}, self.items()))
+            case "FROZENSET":
+                self.push(frozenset(map(hashable, self.items())))
+            case "APPEND":
+                value = self.stack.pop()
+                self.only(list).append(value)
+            case "APPENDS":
+                values = self.items()
+                self.only(list).extend(values)
+            case "ADDITEMS":
+                values = self.items()
+                self.only(set).update(map(hashable, values))
+            case "SETITEM":
+                value, key = self.stack.pop(), self.stack.pop()
+                self.set_items(self.only(dict), [key, value])
+            case "SETITEMS":
+                values = self.items()
+                self.set_items(self.only(dict), values)
+            case _:
+                return False
+        return True
+
+    def make(self, name: str, arg: Any) -> bool:
+        """Opcodes that name, call and fill objects; False where it is none."""
+        match name:
+            case "GLOBAL":
+                self.push(self.named(*arg.split(" ", 1)))
+            case "STACK_GLOBAL":
+                inner, module = self.stack.pop(), self.stack.pop()
+                self.push(self.named(module, inner))
+            case "REDUCE" | "NEWOBJ":
+                args, target = self.stack.pop(), self.stack.pop()
+                self.push(self.call(target, args))
+            case "NEWOBJ_EX":
+                _, args, target = self.stack.pop(), self.stack.pop(), self.stack.pop()
+                self.push(self.call(target, args))
+            case "INST":
+                args = tuple(self.items())
+                self.push(self.call(self.named(*arg.split(" ", 1)), args))
+            case "OBJ":
+                target, *rest = self.items()
+                self.push(self.call(target, tuple(rest)))
+            case "BUILD":
+                state = self.stack.pop()
+                self.fill(self.stack[-1], state)
+            case "BINPERSID" if self.persistent is not None:
+                self.push(self.persistent(self.stack.pop()))
+            case _:
+                return False
+        return True
+
+    def push(self, value: object) -> None:
+        self.stack.append(value)
+
+    def items(self) -> list:
+        """What came since the mark."""
+        found, self.stack = self.stack, self.outer.pop()
+        return found
+
+    def only(self, kind: type) -> Any:
+        """The container on top; Refused where it is something else, such as an array."""
+        if type(self.stack[-1]) is not kind:
+            raise Refused(f"puts items into a {type(self.stack[-1]).__name__}")
+        return self.stack[-1]
+
+    def set_items(self, into: dict, pairs: list) -> dict:
+        into.update((hashable(key), value) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
+        return into
+
+    def named(self, module: object, name: object) -> Name:
+        path = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "something that is no name"
+        if path not in BUILDERS and path not in INERT:
+            raise Refused(f"wants {path!r:.100}, which no model that is read here needs")
+        return Name(path)
+
+    def call(self, target: object, args: object) -> object:
+        if not isinstance(target, Name) or type(args) is not tuple or target not in BUILDERS:
+            raise Refused(f"calls {target if isinstance(target, Name) else 'a ' + type(target).__name__}")
+        return BUILDERS[target](self.budget, *args)
+
+    def fill(self, top: object, state: Any) -> None:
+        """State for an object, which is only ever one of ours."""
+        if isinstance(top, StandIn) and type(state) is dict:
+            self.budget.charge(ITEM * len(state))
+            top.state.update(state)
+        elif isinstance(top, Code):
+            top.order(state)
+        elif type(top) is np.ndarray:
+            fill_array(self.budget, top, state)
+        elif type(top) is not dict:  # a dictionary's attributes are left out: they are none of its items
+            raise Refused(f"sets attributes of a {type(top).__name__}")

@@ -1,0 +1,65 @@
+"""A 1024 px StyleGAN2 (config F, random weights): seconds to load and a step of inversion, and the most memory taken.
+
+python -m tests.benchmarks.big --json
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from tests.benchmarks.common import ROOT, json_option, report
+
+MAKE = """
+import sys
+from pathlib import Path
+import torch
+from generators.files import save_model
+from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+torch.manual_seed(0)
+save_model(StyleGAN2(StyleGAN2Config()), Path(sys.argv[1]))
+"""
+PROBE = """
+import sys
+from time import perf_counter
+import torch
+from generators import load
+from inversion.evaluate import peak_memory_mb
+from inversion.photograph import search
+from inversion.recipes import config_of
+began = perf_counter()
+generator = load(sys.argv[1])
+loaded = perf_counter()
+with torch.no_grad():
+    target = generator.synthesis(generator.mapping(torch.zeros(1, 512)), generator.fixed_noise(1)).clamp(-1, 1)
+rendered = perf_counter()
+config = config_of(generator, "default", steps=int(sys.argv[2]), loss="pixel=1,laplacian=1")
+for step in search(generator, target, config):
+    if step.index == 0:
+        started = perf_counter()
+seconds = (perf_counter() - started) / max(step.index, 1)
+print(loaded - began, rendered - loaded, seconds, peak_memory_mb())
+"""
+
+
+@click.command()
+@click.option("--steps", default=3, show_default=True)
+@json_option
+def main(steps: int, as_json: bool) -> None:
+    """Load, render and invert at 1024 px."""
+    with TemporaryDirectory() as folder:
+        model = str(Path(folder) / "big.safetensors")
+        subprocess.run([sys.executable, "-c", MAKE, model], cwd=ROOT, check=True)
+        command = [sys.executable, "-c", PROBE, model, str(steps)]
+        probe = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if probe.returncode:
+        raise SystemExit(1)  # its own message is on standard error
+    names = ("load_seconds", "render_seconds", "seconds_a_step", "peak_memory_mb")
+    figures: dict[str, object] = dict(zip(names, map(float, probe.stdout.split()), strict=True))
+    report(f"StyleGAN2 at 1024 px, {steps} steps", figures, as_json)
+
+
+if __name__ == "__main__":
+    main()
