@@ -105,7 +105,8 @@ class Autoencoder(Generator):
         self.num_ws, self.ws_resolutions = 1, (config.img_resolution,)
         self.decoder = decoder_of(config)
         self.register_buffer("w_avg", torch.zeros(config.dim))
-        self.register_buffer("spread", torch.eye(config.dim))  # root of the codes' covariance
+        identity = torch.zeros(config.dim, config.dim).fill_diagonal_(1)  # as meta tensor, eye would load torch._dynamo
+        self.register_buffer("spread", identity)  # root of the codes' covariance
         self.encoder = CodeEncoder(config)
 
     def mapping(

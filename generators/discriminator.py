@@ -4,7 +4,7 @@ It sees the picture beside its own fine detail. On plain RGB it stays at chance 
 frequencies are right. It judges patches of several sizes at once (Isola et al. 2017, PatchGAN).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 
 import torch
@@ -23,6 +23,7 @@ class DiscriminatorConfig:
     subpixel: int = 1  # side of the patch of pixels that each first feature sees
     patches: tuple[int, ...] = (16, 8)  # resolutions with a patch output of their own, beside the whole image's
     group: int = 4  # images per minibatch standard deviation; never across kinds of images
+    judges: bool = True  # False: features alone, all that a use beside training needs
 
 
 class Discriminator(nn.Module):
@@ -40,12 +41,13 @@ class Discriminator(nn.Module):
             here, below = config.channels[level - 2], config.channels[level - 3]
             self.convs.append(EqualConv(here, here, 3, activate=True))
             self.downs.append(EqualConv(here, below, 3, activate=True))
-            if 2 ** (level - 1) in config.patches:
+            if config.judges and 2 ** (level - 1) in config.patches:
                 self.heads[str(2 ** (level - 1))] = EqualConv(below, 1, 1)
-        last = config.channels[0]
-        self.last_conv = EqualConv(last + 1, last, 3, activate=True)
-        self.last_hidden = EqualLinear(last * 16, last, activate=True)
-        self.last = EqualLinear(last, 1)
+        if config.judges:
+            last = config.channels[0]
+            self.last_conv = EqualConv(last + 1, last, 3, activate=True)
+            self.last_hidden = EqualLinear(last * 16, last, activate=True)
+            self.last = EqualLinear(last, 1)
         self.register_buffer("kernel", fir_kernel(), persistent=False)
 
     def features(self, image: Float[Tensor, "batch c h w"]) -> tuple[Tensor, ...]:
@@ -73,6 +75,14 @@ class Discriminator(nn.Module):
 
     def forward(self, image: Float[Tensor, "batch c h w"]) -> tuple[Float[Tensor, "batch scores"], ...]:
         return self.logits(self.features(image))
+
+
+def features_alone(discriminator: Discriminator) -> Discriminator:
+    """A copy that cannot judge, with the same features; less to store."""
+    with torch.random.fork_rng(devices=[]):
+        slim = Discriminator(replace(discriminator.config, judges=False))
+    slim.load_state_dict({key: value for key, value in discriminator.state_dict().items() if key in slim.state_dict()})
+    return slim.eval().requires_grad_(False)
 
 
 def group_deviation(x: Float[Tensor, "batch c h w"], group: int) -> Float[Tensor, "batch 1 h w"]:

@@ -67,6 +67,7 @@ def beyond_stylegan2_pytorch(config: StyleGAN2Config) -> str:
         f"z of {config.z_dim} and w of {config.w_dim} numbers": config.z_dim != config.w_dim,
         "mapping layers of another width": config.mapping_width not in (None, config.w_dim),
         "a mapping network that ends in a linear layer": config.mapping_linear,
+        "a flow in place of the mapping network": config.flow_steps > 0,
     }
     return ", ".join(what for what, is_so in has.items() if is_so)
 

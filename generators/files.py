@@ -127,7 +127,7 @@ def read_file(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         raise ModelFileError(f"{path} is not a readable model file ({error}); cut short, or another kind") from error
     if metadata.get("format") != FORMAT:
         found = metadata.get("format")
-        raise ModelFileError(f"{path} has format {found!r}, wanted {FORMAT!r}; is it a generator's file?")
+        raise ModelFileError(f"{path} has format {found!r}, wanted {FORMAT!r}; a latent goes where a photograph goes")
     try:
         header = json.loads(metadata["header"])
     except (KeyError, ValueError, RecursionError) as error:

@@ -76,7 +76,9 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    if path.suffix or path.is_dir():
+    if path.is_dir():
+        raise GeneratorError(f"{name} is a folder; give the model file in it, or a name that `latent generators` lists")
+    if path.suffix:
         raise GeneratorError(
             f"no model file at {name}; give a .safetensors file or a name that `latent generators` lists"
         )

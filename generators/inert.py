@@ -13,11 +13,16 @@ from torch import Tensor
 
 SLACK = 16 << 20  # bytes that a file may make beyond twice its own size, for expanded views of small storages
 ITEM = 64  # bytes that an item of a container takes, at the least
+AGAIN = "it is damaged or cut short, get it again"
 PLAIN = (str, float, bool, bytes, type(None))
 
 
 class Refused(Exception):
-    """Something that is not built, and why; the message goes on from the file's name."""
+    """Something that is not built, and why, as the message goes on from the file's name; then what to do next."""
+
+    def __init__(self, why: str, advice: str = "nothing of it was run, get the file from its makers") -> None:
+        super().__init__(why)
+        self.advice = advice
 
 
 class Name(str):
@@ -128,8 +133,12 @@ class Code:
     text: str
 
     def order(self, state: object) -> None:
-        if type(state) is tuple and len(state) > 1 and state[1] in ("<", ">") and self.text != "O":
-            self.text = str(state[1]) + self.text[-2:]
+        """Take the byte order from a type's state; the rest of it could make numpy take numbers for addresses."""
+        flags = 63 if self.text == "O" else 0
+        if type(state) is not tuple or len(state) != 8 or state[2:] != (None, None, None, -1, -1, flags):
+            raise Refused("has an array whose type is more than numbers")
+        if type(state[1]) is str and state[1] in ("<", ">") and self.text != "O":
+            self.text = state[1] + self.text[-2:]
 
     def dtype(self) -> np.dtype:
         return np.dtype(self.text)
@@ -260,6 +269,7 @@ BUILDERS: dict[str, Callable[..., object]] = {
     "torch._utils._rebuild_tensor": rebuilt,
     "torch._utils._rebuild_tensor_v2": rebuilt,
     "torch._utils._rebuild_parameter": parameter,
+    "torch._utils._rebuild_parameter_with_state": parameter,
     "torch.Size": torch_size,
     "torch.device": device,
 }  # fmt: skip

@@ -46,7 +46,7 @@ def refusals(name: str | Path) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        raise ModelFileError(f"{name} {error}; nothing of it was run, get the file from its makers") from error
+        raise ModelFileError(f"{name} {error}; {error.advice}") from error
     except (ModelFileError, OSError):
         raise
     except Exception as error:  # a damaged stream goes wrong in as many ways as there are opcodes
@@ -99,7 +99,7 @@ class Machine:
                 self.remember(name, arg) or self.contain(name) or self.make(name, arg)
             ):
                 raise Refused(f"uses {name} at byte {at}, which no model needs")
-        raise Refused("ends before its end")
+        raise Refused("ends before its end", "get it again")
 
     def remember(self, name: str, arg: Any) -> bool:
         """Opcodes of the memo, the marks and the stack; False where it is none."""

@@ -6,16 +6,19 @@ in any pickle, and sizes are compared with the bytes that are there before anyth
 
 import argparse
 import io
+import re
 import zipfile
 from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from generators.inert import SLACK, STORAGES, Budget, Name, Refused
+from generators.inert import AGAIN, NUMBERS, SLACK, STORAGES, Budget, Name, Refused
 from generators.pickles import Bounded, Machine, refusals
 
 ZIP = b"PK\x03\x04"
@@ -25,13 +28,28 @@ LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch wr
 def load_torch(file: BufferedIOBase, name: str | Path) -> Any:
     """What `torch.save` wrote, on the CPU; name is for messages. ModelFileError where it is damaged or refused.
 
-    argparse.Namespace is let through: it holds settings, and is made without a call.
+    argparse.Namespace is let through, which holds settings and is made without a call, and so are numpy's numbers and
+    arrays, as the file has been looked through.
     """
     with refusals(name):
         check(file)
         file.seek(0)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(file, map_location="cpu", weights_only=True)  # type: ignore[arg-type]
+        with torch.serialization.safe_globals(let_through()):
+            try:
+                return torch.load(file, map_location="cpu", weights_only=True)  # type: ignore[arg-type]
+            except UnpicklingError as error:  # its own words advise to load the file without a look
+                named = re.search(r"GLOBAL (\S+)", str(error))
+                what = f"wants {named[1]!r:.100}" if named else "holds something"
+                raise Refused(f"{what}, which torch.load does not take as weights") from error
+
+
+def let_through() -> list[Any]:
+    """What `torch.load` may build besides its own."""
+    multiarray = np._core.multiarray  # type: ignore[attr-defined]
+    functions = [(getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
+                 for name in ("_reconstruct", "scalar") for core in ("core", "_core")]  # fmt: skip
+    kinds = [type(np.dtype(text)) for text in sorted(NUMBERS - {"O", "O8"})]
+    return [argparse.Namespace, *functions, np.ndarray, np.dtype, *kinds]
 
 
 def load_storage(data: bytes) -> Tensor:
@@ -55,7 +73,7 @@ def check(file: BufferedIOBase) -> None:
     elif head == LEGACY:
         check_legacy(Bounded(file))
     else:
-        raise Refused("is no file of torch.save")
+        raise Refused("is no file of torch.save", "give a model's file")
 
 
 def check_zip(file: BufferedIOBase) -> None:
@@ -63,13 +81,15 @@ def check_zip(file: BufferedIOBase) -> None:
         entries = {entry.filename: entry for entry in archive.infolist()}
         size = file.seek(0, 2)
         root = next((key.removesuffix("data.pkl") for key in entries if key.endswith("/data.pkl")), None)
+        if root is None and any(key.endswith(".npy") for key in entries):
+            raise Refused("holds arrays, as a latent does", "a latent goes where a photograph goes, a generator here")
         if root is None:
-            raise Refused("is a zip, and not of torch.save")
+            raise Refused("is a zip, and not of torch.save", "if a model is in it, unpack it first")
         if f"{root}constants.pkl" in entries:
-            raise Refused("is TorchScript, which is a program: load it yourself, and hand it to generators.adapter")
+            raise Refused("is TorchScript, which is a program", "load it yourself, and hand it to generators.adapter")
         packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values())
         if packed or sum(entry.file_size for entry in entries.values()) > size:
-            raise Refused("declares more bytes than it holds")
+            raise Refused("declares more bytes than it holds", AGAIN)
         there = {k.removeprefix(f"{root}data/"): e.file_size for k, e in entries.items()}
         pickle = Bounded(io.BytesIO(archive.read(f"{root}data.pkl")))
     Machine(Budget(2 * size + SLACK), partial(declared, there)).run(pickle)
@@ -87,7 +107,7 @@ def check_legacy(file: Bounded) -> None:
     for key in keys:
         wanted, count = sizes[key], int.from_bytes(file.read(8), "little")
         if file.tell() + wanted > file.size or count > wanted:
-            raise Refused("declares more bytes than it holds")
+            raise Refused("declares more bytes than it holds", AGAIN)
         file.file.seek(wanted, 1)
 
 

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from generators.base import Generator
+from generators.files import FORMAT as MODEL
 from inversion.errors import ImageError, LatentFileError, SettingsError
 from inversion.image import write_bytes
 from inversion.interchange import FOREIGN as FOREIGN
-from inversion.interchange import check_fits, check_tensors, existing, foreign_bytes, read_latents
+from inversion.interchange import check_fits, check_tensors, existing, foreign_bytes, is_numpy, read_latents
 from inversion.latent import Latent, LatentSpace, stack
 
 FORMAT = "latent-1"
+SUFFIXES = {".safetensors", *FOREIGN}  # of files that `save` writes
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,14 @@ def save(latent: Latent, path: Path | str, generator: Generator, history: dict[s
 
 
 def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
-    """Read a latent from .latent.safetensors, or from other people's .npz, .npy and .pt, told by the suffix.
+    """Read a latent from .latent.safetensors, or from other people's .npz, .npy and .pt, told by the content.
 
     With generator, the latent comes on its device, and LatentFileError is raised if it was made with another one.
     The foreign formats need it, to tell one shape from another, as `read_latents` has it; the latents of several
     photographs come as one batch, in w_plus where they do not share a space.
     """
     path = Path(path)
-    if path.suffix.lower() in FOREIGN:
+    if is_numpy(path) or (path.suffix.lower() in FOREIGN and format_of(path) is None):
         if generator is None:
             raise SettingsError(f"{path.name} does not say which generator made it; pass generator to load_latent")
         latents = list(read_latents(path, generator).values())
@@ -86,6 +88,23 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
     return bundle.latent.to(generator.w_avg.device)
 
 
+def holds_latent(path: Path | str) -> bool:
+    """Whether a file is a latent by its content: one of ours, or arrays of numpy; of .pt files this cannot be told."""
+    path = Path(path)
+    return path.is_file() and (format_of(path) == FORMAT or is_numpy(path))
+
+
+def format_of(path: Path) -> str | None:
+    """The format that a .safetensors file states; None where it states none, or is none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("format")
+    except (OSError, SafetensorError, ValueError):
+        return None
+
+
 def read_bundle(path: Path | str) -> Bundle:
     """Read a .latent.safetensors file with its history, whatever its generator; LatentFileError if it is not one."""
     from safetensors import SafetensorError, safe_open
@@ -97,8 +116,9 @@ def read_bundle(path: Path | str) -> Bundle:
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # no longer backed by the file
     except (OSError, SafetensorError, ValueError) as error:
         raise LatentFileError(f"{path} is not a readable latent file: {_reason(error)}; make it again") from error
-    if about.get("format") != FORMAT:
-        came = about.get("format")
+    if (came := about.get("format")) == MODEL:
+        raise LatentFileError(f"{path} is a model, not a latent; give it as the generator (-g), and a latent here")
+    if came != FORMAT:
         raise LatentFileError(f"{path} has format {came!r}, this version reads {FORMAT!r}; make it again")
     try:
         header = json.loads(about["header"])

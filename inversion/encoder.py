@@ -8,6 +8,7 @@ from generators.base import Generator
 from inversion.latent import Latent, LatentSpace, mean_latent, sample_latent
 
 CORRECTION = 0.75  # of what is missing, at each look
+HARM = 1.1  # of the first squared error, beyond which a look has led astray
 
 
 @torch.no_grad()
@@ -17,22 +18,21 @@ def encode(
     """What the model's encoder sees in images, in w_plus with the fixed noise; None where it has no encoder.
 
     looks: so often it looks at its own rendering too, and moves by the difference between what it sees there and in the
-    image; each image keeps its best by squared error. After Alaluf et al. 2021, "ReStyle", whose encoder is trained to
-    do so; here the same one sees both.
+    image. An image to which that does harm, by more than a tenth of the squared error, keeps the first code. After
+    Alaluf et al. 2021, "ReStyle", whose encoder is trained to do so; here the same one sees both.
     """
     if generator.encoder is None:
         return None
     noise, seen = generator.fixed_noise(len(images)), generator.encoder(images)
-    ws = best = seen
-    least = torch.full((len(images),), torch.inf, device=images.device)
+    ws, errors = seen, []
     for look in range(looks + 1 if looks else 0):
         rendered = generator.synthesis(ws, noise).clamp(-1, 1)
-        error = (rendered - images).square().mean(dim=(1, 2, 3))
-        best = torch.where((error < least)[:, None, None], ws, best)
-        least = torch.minimum(error, least)
+        errors.append((rendered - images).square().mean(dim=(1, 2, 3)))
         if look < looks:
             ws = ws + CORRECTION * (seen - generator.encoder(rendered))
-    return Latent(best, LatentSpace.W_PLUS, noise)
+    if errors:
+        ws = torch.where((errors[-1] <= HARM * errors[0])[:, None, None], ws, seen)
+    return Latent(ws, LatentSpace.W_PLUS, noise)
 
 
 def first_guess(
@@ -64,6 +64,7 @@ def random_guess(generator: Generator, batch: int, space: LatentSpace, seed: int
     if space is LatentSpace.Z:
         z = torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(seed))
         return Latent(z.to(generator.w_avg.device).repeat(batch, 1), space, generator.fixed_noise(batch))
-    ws = sample_latent(generator, seed=seed).code.repeat(batch, 1, 1)
+    label = seed % generator.c_dim if generator.c_dim else None  # no photograph tells its class
+    ws = sample_latent(generator, seed=seed, label=label).code.repeat(batch, 1, 1)
     code = ws[:, 0] if space is LatentSpace.W else ws
     return Latent(code, space, generator.fixed_noise(batch))

@@ -25,6 +25,7 @@ from inversion.latent import Latent, LatentSpace
 FOREIGN = (".npz", ".npy", ".pt", ".pth")
 CODES = ("w", "ws", "w_plus", "latent", "latents", "latent_code", "latent_codes")  # what programs call them
 BESIDE = ("noise", "img", "image")  # what stands beside a code and is none
+MODELS = ("g_ema", "G_ema", "state_dict")  # what stands in a model's file
 DEEP = 4  # containers inside of containers
 ROOM = 1 << 20  # bytes that the arrays of a small file may take beyond four times its size
 ZIP, NUMPY, PICKLE = b"PK\x03\x04", b"\x93NUMPY", b"\x80"
@@ -116,9 +117,11 @@ def read_arrays(path: Path) -> list[Found]:
             value = read_pickle(file, "it")
         else:
             file.seek(0)
-            value = read_torch(file)
-        with refusals("it"):  # one array that is named a million times takes no memory in the file, and all of ours
-            found = list(unpack(value, "", Budget(4 * path.stat().st_size + ROOM)))
+            value = load_torch(file, "it")
+    if isinstance(value, dict) and any(key in value for key in MODELS):
+        raise LatentFileError(f"{path} is a model, not a latent; give it as the generator (-g), and a latent here")
+    with readable(path), refusals("it"):  # one array named a million times takes no memory in the file, and all of ours
+        found = list(unpack(value, "", Budget(4 * path.stat().st_size + ROOM)))
     if not found:
         raise LatentFileError(f"{path} holds no array of floats; export it again as .npz with an array w")
     return found
@@ -139,6 +142,16 @@ def read_npy(file: io.BufferedIOBase, size: int) -> Any:
     return np.lib.format.read_array(file, allow_pickle=False)
 
 
+def is_numpy(path: Path) -> bool:
+    """Whether a file is an .npy or an .npz, by its content."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(NUMPY))
+            return start == NUMPY or (start.startswith(ZIP) and bool(npz_names(file)))
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def npz_names(file: io.BufferedIOBase) -> list[str]:
     """The arrays of an .npz; none where it is another zip, as torch writes them."""
     with zipfile.ZipFile(file) as archive:
@@ -157,14 +170,6 @@ def read_npz(file: io.BufferedIOBase, names: Sequence[str]) -> Any:
         if about.file_size > 100 * whole + (1 << 20):  # floats hardly shrink
             raise ModelFileError(f"it would unpack to {about.file_size} bytes; no honest file does")
         return read_npy(io.BytesIO(archive.read(name)), about.file_size)
-
-
-def read_torch(file: io.BufferedIOBase) -> Any:
-    """A file of torch.save; its numpy arrays are let through too, as the file is looked through before."""
-    multiarray, kinds = np._core.multiarray, [np.dtypes.Float16DType, np.dtypes.Float32DType, np.dtypes.Float64DType]  # type: ignore[attr-defined]
-    names = [(multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    with torch.serialization.safe_globals([*names, np.ndarray, np.dtype, *kinds]):  # type: ignore[list-item]
-        return load_torch(file, "it")
 
 
 def unpack(value: Any, name: str, budget: Budget, depth: int = 0) -> Iterator[Found]:

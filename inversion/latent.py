@@ -73,14 +73,25 @@ def mean_latent(generator: Generator, space: LatentSpace, *, batch: int = 1) -> 
     return Latent(w_avg.expand(batch, generator.num_ws, -1), space, noise)
 
 
-def sample_latent(generator: Generator, *, batch: int = 1, seed: int = 0, truncation_psi: float = 1.0) -> Latent:
-    """Random latents in w_plus; image i of a batch depends on the seed and i alone. Unconditional generators only."""
-    if generator.c_dim:
-        raise SettingsError(f"{generator.name} is conditional: call generator.mapping(z, c) with one-hot labels")
+def sample_latent(
+    generator: Generator, *, batch: int = 1, seed: int = 0, truncation_psi: float = 1.0, label: int | None = None
+) -> Latent:
+    """Random latents in w_plus; image i of a batch depends on the seed and i alone.
+
+    label is the class, from 0, that a conditional generator draws; SettingsError where it is missing, or there is none.
+    """
+    if generator.c_dim and (label is None or not 0 <= label < generator.c_dim):
+        came = "no label" if label is None else f"label {label}"
+        raise SettingsError(
+            f"{came} came; {generator.name} draws by class, choose a label of 0 to {generator.c_dim - 1}"
+        )
+    if label is not None and not generator.c_dim:
+        raise SettingsError(f"label {label} came; {generator.name} knows no classes, so leave it out")
     rng = torch.Generator().manual_seed(seed)
     z = torch.randn(batch, generator.z_dim, generator=rng).to(generator.w_avg.device)
+    c = None if label is None else torch.eye(generator.c_dim, device=z.device)[label].expand(batch, -1)
     with torch.no_grad():
-        ws = generator.mapping(z, truncation_psi=truncation_psi)
+        ws = generator.mapping(z, c, truncation_psi=truncation_psi)
     return Latent(ws.contiguous(), LatentSpace.W_PLUS, generator.fixed_noise(batch))
 
 

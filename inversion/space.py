@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator
-from generators.digits import PARTS
+from generators.digits import digits
 from inversion.collection import Collection, collect, is_digits
 from inversion.errors import SettingsError
 
@@ -73,7 +73,8 @@ def parts(
     if data:
         return every, collect(data, generator, **how)
     if is_digits(source):
-        tests = [i for i, name in enumerate(every.names) if int(Path(name).stem) % 5 in PARTS["test"]]
+        unseen = {digit.name for digit in digits("test")}
+        tests = [i for i, name in enumerate(every.names) if name in unseen]
     else:
         order = torch.randperm(len(every), generator=torch.Generator().manual_seed(space.seed))
         tests = order[: round(space.held_out * len(every))].tolist()

@@ -137,7 +137,11 @@ def with_generator(command: Callable) -> Callable:
     def run(*, model: str, device: str, **rest: Any) -> None:
         import generators
 
-        command(generator=generators.load(model, device=device_of(device)), **rest)
+        found = generators.load(model, device=device_of(device))
+        if "source" in found.card and not model.endswith(".safetensors"):  # somebody else's, so not told by `convert`
+            licence = found.card.get("licence")
+            say(f"{found.name}: {type(found).__name__}, {found.img_resolution} px, licence: {licence}")
+        command(generator=found, **rest)
 
     return options(GENERATOR, DEVICE, JSON)(run)
 

@@ -1,11 +1,10 @@
-import os
-import subprocess
-import sys
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, objects, pixels, refused, tiny_generator
+from conftest import objects, pixels, refused, tiny_generator
 
 from generators import load
 from generators.checkpoints.rosinality import to_state
@@ -58,6 +57,59 @@ def test_other_peoples_files_are_taken_as_they_are(latent, checkpoint, tmp_path)
     assert len(list((tmp_path / "cache" / "models").iterdir())) == 1
 
 
+def test_somebody_elses_terms_are_told_before_use(latent, checkpoint, tmp_path):
+    result = latent("sample", "-g", checkpoint, "-o", tmp_path / "a.png")
+    assert result.stderr == "download: StyleGAN2, 16 px, licence: not stated in the file\n"
+    latent("convert", checkpoint, tmp_path / "m.safetensors")
+    assert latent("sample", "-g", tmp_path / "m.safetensors", "-o", tmp_path / "a.png").stderr == ""
+
+
+def test_classes(latent, model, tmp_path):
+    save_model(tiny_generator(c_dim=3), tmp_path / "classes.safetensors")
+    folder = ("sample", "-g", tmp_path / "classes.safetensors", "-o", f"{tmp_path}/out/")
+    refused(latent(*folder), "no label came", "0 to 2")
+    refused(latent(*folder, "--label", 3), "label 3 came", "0 to 2")
+    refused(latent("sample", "--label", 1, "-o", tmp_path / "a.png"), "label 1 came; tiny knows no classes")
+    drawn = []
+    for label in (0, 2):
+        (record,) = objects(latent(*folder, "--label", label, "--json"))
+        assert record["label"] == label
+        drawn.append(pixels(record["file"]))
+    assert (drawn[0] != drawn[1]).any()
+    result = latent("invert", record["file"], *folder[1:3], "--no-align", "--start", "random", "--steps", 1,
+                    "-o", tmp_path / "inverted")  # fmt: skip
+    assert result.exit_code == 0, result.output
+
+
+def test_files_that_are_something_else(latent, checkpoint, latents, model, tmp_path):
+    """As generators and as latents: one line that says what they are."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.pkl").write_bytes(b"")
+    (tmp_path / "text.pkl").write_text("hello")
+    whole = checkpoint.read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("photo.txt", "x")
+    np.savez(tmp_path / "me.npz", w=np.zeros((6, 8), np.float32))
+    torch.save({"me": {"latent": torch.zeros(6, 8)}}, tmp_path / "me.pt")
+    torch.save({"g_ema": {}, "args": {"rate": Path("x")}}, tmp_path / "path.pt")
+    torch.save({"g_ema": {}, "args": [torch.nn.Parameter]}, tmp_path / "class.pt")
+    models = {
+        "folder": "is a folder; give the model file in it", "empty.pkl": "an empty file", "cut.pt": "cut short",
+        "text.pkl": "no model file that is read here", "a.zip": "is a zip, and not of torch.save",
+        "me.npz": "holds arrays, as a latent does", "me.pt": "is it a latent", latents[0]: "a latent goes where",
+        "path.pt": "wants 'pathlib", "class.pt": "wants 'torch.nn.parameter.Parameter'",
+    }  # fmt: skip
+    for name, words in models.items():
+        refused(latent("sample", "-g", tmp_path / name, "-o", tmp_path / "x.png"), name, words)
+    (tmp_path / "model.pt").write_bytes(whole)
+    taken = {"folder": "not a file", "empty.pkl": "not a readable latent", "cut.pt": "damaged",
+             "text.pkl": "not a readable latent", "a.zip": "not a readable latent",
+             "model.pt": "is a model, not a latent", model: "is a model, not a latent"}  # fmt: skip
+    for name, words in taken.items():
+        refused(latent("render", tmp_path / name, "-o", tmp_path / "x.png"), name, words)
+
+
 def test_what_cannot_be_converted_is_one_line(latent, checkpoint, tmp_path):
     (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     (tmp_path / "evil2.pkl").write_bytes(b"\x80\x02cos\nsystem\n(S'touch ran'\ntR.")
@@ -71,12 +123,3 @@ def test_what_cannot_be_converted_is_one_line(latent, checkpoint, tmp_path):
     refused(latent("convert", checkpoint, tmp_path / "file" / "m.safetensors"), "cannot write")
     assert not out.exists() and not list(tmp_path.glob(".*tmp"))
     assert latent("convert", checkpoint).exit_code == 2
-
-
-@pytest.mark.slow
-def test_in_a_process_of_its_own(checkpoint, tmp_path):
-    command = [sys.executable, "-m", "cli", "convert", str(checkpoint), str(tmp_path / "m.safetensors")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | {"LATENT_CACHE": str(tmp_path / "cache")})  # fmt: skip
-    assert done.returncode == 0 and "16 px" in done.stdout, done.stderr
-    assert load(tmp_path / "m.safetensors").sha256 == tiny_generator(seed=2).sha256

@@ -28,12 +28,20 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
-def command(*args) -> list[str]:
-    return [sys.executable, "-m", "cli", "train", *map(str, args)]
+BARE = """
+import sys
+others = "dlib sklearn matplotlib imageio scipy torchvision lpips face_recognition_models skimage jaxtyping filelock"
+for name in others.split():
+    sys.modules[name] = None
+from cli import main
+main(sys.argv[1:], prog_name="latent")
+"""
 
 
-def finish(*args, **more) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*args), cwd=ROOT, capture_output=True, text=True, timeout=300, **more)
+def start(*args) -> subprocess.Popen:
+    """A run of its own, in a process that has torch, numpy, pillow, click, tqdm and safetensors alone."""
+    command = [sys.executable, "-c", BARE, "train", *map(str, args)]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def until(process: subprocess.Popen, images: int) -> list[dict]:
@@ -132,78 +140,45 @@ def test_a_run_from_a_model_and_one_for_its_encoder(latent, model, data, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_model(data, tmp_path):
-    args = [*TINY, "--images", 48, "--snapshot-every", 16, "--json"]
+def test_a_killed_run_resumes_to_the_same_model(latent, data, tmp_path):
+    args = [*TINY, "--images", 48, "--snapshot-every", 16, "--augment-kind", "ada", "--json"]
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
-    assert finish(data, "-o", whole, *args).returncode == 0
-    process = subprocess.Popen(command(data, "-o", parts, *args, "--every", 0.001), cwd=ROOT, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert latent("train", data, "-o", whole, *args).exit_code == 0
+    process = start(data, "-o", parts, *args, "--every", 0.001)
     until(process, 20)
     process.kill()
     process.communicate()
-    checkpoint = tmp_path / "parts.run" / "checkpoint.pt"
-    seen = torch.load(checkpoint, weights_only=True)["images_seen"]
+    folder = tmp_path / "parts.run"
+    seen = torch.load(folder / "checkpoint.pt", weights_only=True)["images_seen"]
     assert 16 <= seen < 48  # a checkpoint comes after every step, so that one step at most is lost
-    result = finish(data, "-o", parts, *args, "--resume")
-    assert result.returncode == 0, result.stderr
+    assert (folder / "curve.png").exists() and load(folder / "latest.safetensors").img_resolution == 8
+    result = latent("train", data, "-o", parts, *args, "--resume")
+    assert result.exit_code == 0, result.stderr
     assert same(whole, parts)
     assert same(*(tmp_path / f"{name}.run" / "latest.safetensors" for name in ("whole", "parts")))
     assert not list(tmp_path.rglob(".*.tmp"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_keeps_the_last_whole_step(data, tmp_path, number):
+def test_a_signal_keeps_the_last_whole_step(data, tmp_path):
     args = [*TINY, "--images", 100_000, "--snapshot-every", 40, "--json"]
-    process = subprocess.Popen(command(data, "-o", tmp_path / "m.safetensors", *args), cwd=ROOT, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = start(data, "-o", tmp_path / "m.safetensors", *args)
     until(process, 4)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     rest, words = process.communicate(timeout=120)
-    assert process.returncode == 128 + number and "Traceback" not in words
+    assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in words
     assert words.splitlines()[-1].startswith("stopped; the same command with --resume goes on from")
     last = json.loads(rest.splitlines()[-1])["images_seen"] if rest else 4
     state = torch.load(tmp_path / "m.run" / "checkpoint.pt", weights_only=True)
     assert last <= state["images_seen"] < last + 8
 
 
-@pytest.mark.slow
-def test_training_needs_no_more_than_it_says(data, tmp_path):
-    code = """
-import sys
-others = "dlib sklearn matplotlib imageio scipy torchvision lpips face_recognition_models skimage jaxtyping filelock"
-for name in others.split():
-    sys.modules[name] = None
-from cli import main
-main(sys.argv[1:], prog_name="latent")
-"""
-    out = tmp_path / "m.safetensors"
-    args = ["train", data, "-o", out, *TINY, "--images", 8, "--augment-kind", "ada", "--warmup", 4]
-    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert load(out).img_resolution == 8 and (tmp_path / "m.run" / "curve.png").exists()
-
-
-@pytest.mark.slow
-def test_two_processes_write_one_run(data, tmp_path):
-    out = tmp_path / "m.safetensors"
-    args = [data, "-o", out, *TINY, "--images", 32, "--batch", 16, "--device", "cpu", "--json"]
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1",
-             "--master-port", "0", "--standalone", "-m", "cli", "train"]  # fmt: skip
-    done = subprocess.run([*start, *map(str, args)], cwd=ROOT, capture_output=True, text=True, timeout=300,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [t["images_seen"] for t in told] == [16, 32]  # one of them talks
-    assert done.stderr.count("10 pictures of 8 px") == 1 and load(out).img_resolution == 8
-    assert (tmp_path / "m.run" / "pictures.u8").stat().st_size == 10 * 3 * 64  # which both map
-
-
-def test_the_second_signal_ends_at_once():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_at_once(number):
     with stoppable() as stopped:
         assert stopped() == 0
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stopped() == signal.SIGINT
+        os.kill(os.getpid(), number)
+        assert stopped() == number
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -83,7 +83,7 @@ def read(path: Path, card: dict[str, object]) -> Generator:
             return read_tree(path, read_pickle(file, path, storage=load_storage), card)
     start = head.lstrip().lower()
     what = next((what for magic, what in FOREIGN.items() if start.startswith(magic.lower())), None)
-    what = what or ("an empty file" if not head else f"no model file that is read here: {KNOWN}")
+    what = what or ("an empty file; get it again" if not head else f"no model file that is read here: {KNOWN}")
     raise ModelFileError(f"{path} is {what}")
 
 

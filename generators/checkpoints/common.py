@@ -28,6 +28,15 @@ def check_size(path: Path, total: int) -> None:
         raise ModelFileError(f"{path} names {total:,} bytes of weights, far more than it holds; it is damaged")
 
 
+def with_noise(tensors: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
+    """The weights of a StyleGAN2; layers that were trained without noise get noise of no strength."""
+    for index in range(blocks):
+        for conv in ("conv0", "conv1")[index == 0 :]:
+            tensors.setdefault(f"blocks.{index}.{conv}.noise_strength", torch.zeros(()))
+            tensors.setdefault(f"blocks.{index}.{conv}.noise_const", torch.zeros(4 << index, 4 << index))
+    return tensors
+
+
 def taps(path: Path, kernel: Tensor | None) -> tuple[float, ...]:
     """A low-pass kernel as the line that it is the square of, its sum 8; None is the usual one."""
     if kernel is None:

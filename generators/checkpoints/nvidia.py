@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Generator
-from generators.checkpoints.common import LARGEST, check_size, estimate_mean, remark, stylegan2, taps
+from generators.checkpoints.common import LARGEST, check_size, estimate_mean, remark, stylegan2, taps, with_noise
 from generators.errors import GeneratorError, ModelFileError
 from generators.inert import StandIn, is_plain, shown
 from generators.stylegan2 import StyleGAN2Config
@@ -126,7 +126,7 @@ def read_stylegan2(path: Path, modules: dict[str, StandIn], tensors: dict[str, T
 
 
 def renamed(tensors: dict[str, Tensor], resolution: int) -> dict[str, Tensor]:
-    """StyleGAN2's weights in our names; layers that were trained without noise get noise of no strength."""
+    """StyleGAN2's weights in our names."""
     ours: dict[str, Tensor] = {}
     for name, value in tensors.items():
         network, _, rest = name.partition(".")
@@ -142,11 +142,7 @@ def renamed(tensors: dict[str, Tensor], resolution: int) -> dict[str, Tensor]:
         else:
             index = int(block[1:]).bit_length() - 3 if block[1:].isdecimal() else block
             ours[f"blocks.{index}.{inner}"] = value
-    for index in range((resolution // 2).bit_length() - 1):
-        for conv in ("conv0", "conv1")[index == 0 :]:
-            ours.setdefault(f"blocks.{index}.{conv}.noise_strength", torch.zeros(()))
-            ours.setdefault(f"blocks.{index}.{conv}.noise_const", torch.zeros(4 << index, 4 << index))
-    return ours
+    return with_noise(ours, (resolution // 2).bit_length() - 1)
 
 
 def shape(path: Path, tensors: dict[str, Tensor], name: str) -> tuple[int, ...]:

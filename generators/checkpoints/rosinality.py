@@ -25,7 +25,7 @@ def read_rosinality(path: Path, saved: dict, card: dict[str, object]) -> StyleGA
     tensors = {str(key).removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
     if "conv1.conv.weight" not in tensors:
         names = ", ".join(sorted(map(str, state))[:4])[:160] or "nothing"
-        raise ModelFileError(f"{path} holds no generator that is read here; it holds {names}, ...")
+        raise ModelFileError(f"{path} holds no generator that is read here, but {names}, ...; is it a latent?")
     return from_state(path, tensors, average if isinstance(average, Tensor) else None, card)
 
 
@@ -57,7 +57,7 @@ def modulated(ours: str, theirs: str) -> list[tuple[str, str, tuple[int, ...]]]:
 
 def from_state(path: Path, state: dict[str, Tensor], w_avg: Tensor | None, card: dict[str, object]) -> StyleGAN2:
     """A generator from a state dict; w_avg None: estimated. ModelFileError where names or shapes do not fit."""
-    blocks, depth = sum(key.endswith(".conv.blur.kernel") for key in state) + 1, len(layers := mapping_of(state))
+    blocks, depth = sum(is_enlarged_rgb(key) for key in state) + 1, len(layers := mapping_of(state))
     config = StyleGAN2Config(
         img_resolution=4 * 2 ** (blocks - 1),
         img_channels=wanted(path, state, "to_rgb1.bias", 4).shape[1],
@@ -110,6 +110,11 @@ def to_state(generator: StyleGAN2) -> dict[str, Tensor]:
 def noise_sizes(blocks: int) -> list[tuple[str, int]]:
     convs = [(0, 1), *((i // 2 + 1, i % 2) for i in range(2 * blocks - 2))]
     return [(f"blocks.{block}.conv{conv}.noise_const", 4 * 2**block) for block, conv in convs]
+
+
+def is_enlarged_rgb(key: str) -> bool:
+    """Whether a name is of the RGB output that each doubling has."""
+    return key.startswith("to_rgbs.") and key.endswith(".conv.weight")
 
 
 def mapping_of(state: dict[str, Tensor]) -> list[str]:

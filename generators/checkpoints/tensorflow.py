@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from generators.base import Generator
-from generators.checkpoints.common import LARGEST, estimate_mean, stylegan2, taps
+from generators.checkpoints.common import LARGEST, estimate_mean, stylegan2, taps, with_noise
 from generators.errors import ModelFileError
-from generators.inert import StandIn
+from generators.inert import StandIn, shown
 from generators.stylegan2 import StyleGAN2Config
 
 MOST = 10_000  # variables, or networks: more than any generator has; one may be named in many places
@@ -84,7 +84,10 @@ def read_stylegan2(path: Path, values: dict[str, Tensor], settings: dict, card: 
     if "mapping/LabelConcat/weight" in values:
         raise ModelFileError(f"{path} joins labels and z before it normalises them, which is not supported; "
                              "conditional generators of StyleGAN2-ADA are")  # fmt: skip
-    known = "w_avg" in tensors
+    for name in ("nonlinearity", "mapping_nonlinearity"):
+        if settings.get(name, "lrelu") != "lrelu":
+            raise ModelFileError(f"{path} uses {shown(settings[name])} as its {name}; lrelu is wanted")
+    known, tensors = "w_avg" in tensors, with_noise(tensors, len(config.resolutions()))
     generator = stylegan2(path, config, {"w_avg": torch.zeros(config.w_dim)} | tensors, card)
     if not known:
         estimate_mean(generator)
@@ -125,8 +128,11 @@ def is_line(kernel: object) -> TypeGuard[list[float]]:
 def renamed(values: dict[str, Tensor]) -> dict[str, Tensor]:
     """StyleGAN2's weights in our names and orders; counters and the like are left out."""
     ours: dict[str, Tensor] = {}
+    sides = [int(found[1]) for name in values if (found := re.search(r"(?:^|/)(\d{1,6})x\1/", name))]
+    last = f"{max(sides)}x{max(sides)}/ToRGB/" if sides else ""
     for name, value in values.items():
         network, _, rest = name.partition("/")
+        rest = rest.replace("ToRGB_lod0/", last)  # of generators that grew; their coarser outputs have done their work
         if name == "dlatent_avg":
             ours["w_avg"] = value
         elif network == "mapping" and (found := re.fullmatch(r"Dense(\d+)/(weight|bias)", rest)):

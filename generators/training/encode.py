@@ -28,7 +28,7 @@ def with_encoder(source: Generator | None, config: EncodeConfig) -> StyleGAN2:
     """A copy of source, with an encoder that sees w_avg everywhere if it has none; TrainingError if it cannot be."""
     if source is None:
         raise TrainingError("an encoder run needs the generator that it is for; give --init MODEL")
-    model = copy.deepcopy(check_source(source)).requires_grad_(False)
+    model = copy.deepcopy(check_source(source, config.img_channels)).requires_grad_(False)
     if config.resolution != model.img_resolution:
         raise TrainingError(
             f"{source.name} renders {model.img_resolution} px, and this run is at {config.resolution} px; "

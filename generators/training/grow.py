@@ -19,13 +19,18 @@ from generators.training.config import TrainConfig
 from generators.training.model import start_at_mean
 
 
-def check_source(source: Generator) -> StyleGAN2:
-    """source as what a run can start from; TrainingError if it is of another kind."""
+def check_source(source: Generator, img_channels: int) -> StyleGAN2:
+    """source as what a run of so many channels can start from; TrainingError if it is of another kind."""
     if not isinstance(source, StyleGAN2):
-        raise TrainingError(f"{source.name} is a {type(source).__name__}; a run can start from a StyleGAN2 alone")
-    if source.c_dim or source.img_channels != 3:
-        what = f"takes {source.c_dim} class labels" if source.c_dim else f"renders {source.img_channels} channels"
-        raise TrainingError(f"{source.name} {what}; a run can start from an unconditional RGB model alone")
+        raise TrainingError(
+            f"{source.name} is of the class {type(source).__name__}; a run can start from a StyleGAN2 alone"
+        )
+    if source.c_dim:
+        what = f"takes {source.c_dim} class labels"
+        raise TrainingError(f"{source.name} {what}; a run can start from an unconditional model alone")
+    if source.img_channels != img_channels:
+        have = f"{source.img_channels} channel{'s' if source.img_channels > 1 else ''}"
+        raise TrainingError(f"{source.name} renders {have}, the run {img_channels}; give --img-channels {have[0]}")
     return source
 
 
@@ -34,7 +39,7 @@ def sizes_from(config: TrainConfig, source: Generator) -> TrainConfig:
 
     TrainingError unless the features of both end at the same size.
     """
-    source = check_source(source)
+    source = check_source(source, config.img_channels)
     have, want = source.config.resolutions()[-1], config.resolution // config.subpixel
     if have != want or config.subpixel < source.config.subpixel:
         raise TrainingError(
@@ -63,7 +68,7 @@ def start_from(model: StyleGAN2, source: Generator) -> None:
     model then renders the same pictures as source, enlarged where it has twice its resolution by subpixel 2.
     TrainingError if a part of source has no place in model, or is larger than that.
     """
-    source = check_source(source)
+    source = check_source(source, model.img_channels)
     old, new = source.state_dict(), model.state_dict()
     parts = {"encoder": Encoder, "discriminator": Discriminator}
     for part, kind in parts.items():

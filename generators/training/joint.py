@@ -55,7 +55,7 @@ class Imagine(nn.Module):
         self.map = None if self.flows else model.map  # a flow learns from codes alone
         self.sample, self.synthesis = model.map.forward, model.synthesis  # methods: their modules are no part of this
 
-    def forward(self, real: Float[Tensor, "batch 3 h w"], draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, real: Float[Tensor, "batch channels h w"], draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
         """Images (of codes, then mixtures, then samples), and the shared style and the offsets of each photograph."""
         shared, offsets = self.encoder.parts(real)
         shared = shared + draws.jitter
@@ -84,7 +84,9 @@ class Joint(Method):
         self.optimize("generator", [p for p in model.parameters() if id(p) not in held], config.lr, 0.8)
         self.optimize("discriminator", d, config.d_lr, 0.5)
         self.prior = prior_for(model, self, config)
-        self.imagine, self.judge = wrap(Imagine(model), unused=config.warmup > 0), wrap(Judge(model.discriminator))
+        imagine = Imagine(model)
+        self.imagine = wrap(imagine, unused=config.warmup > 0 and not imagine.flows)  # a mapping network waits for it
+        self.judge = wrap(Judge(model.discriminator))
         layers = {r: i for i, r in enumerate(sorted(set(model.ws_resolutions)))}
         self.layers = [layers[r] for r in model.ws_resolutions]  # to which resolution each belongs, counted from 4 px
 

@@ -8,6 +8,8 @@ from generators.training.data import Pictures
 from generators.training.moments import match_moments
 from generators.training.settings import of_kind
 
+FOR_MEAN, FOR_COVARIANCE = 1000, 4000  # pictures whose codes tell these; a flow needs the mean alone
+
 
 @runtime_checkable
 class Step(Protocol):
@@ -46,5 +48,6 @@ def finished(trainer: Training, kind: str, pictures: Pictures) -> Generator:
     if hasattr(trainer, "finished"):
         return trainer.finished()  # type: ignore[attr-defined]
     if kind == "stylegan2" and trainer.config.joint:
-        return match_moments(trainer.ema, pictures.some(4000, trainer.config.seed))  # type: ignore[arg-type]
+        count = min(FOR_MEAN if trainer.config.flow_steps else FOR_COVARIANCE, 4 * len(pictures.images))
+        return match_moments(trainer.ema, pictures.some(count, trainer.config.seed))  # type: ignore[arg-type]
     return trainer.ema

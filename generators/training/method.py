@@ -32,7 +32,7 @@ class Method:
         self.good_steps = self.skipped = 0  # since the scale was last changed; updates left out in all
 
     def step(
-        self, real: Float[Tensor, "batch 3 h w"], rng: torch.Generator, images_seen: int
+        self, real: Float[Tensor, "batch channels h w"], rng: torch.Generator, images_seen: int
     ) -> dict[str, Float[Tensor, ""]]:
         """One update of everything; losses by name, none where the model's own gradient was not finite."""
         raise NotImplementedError

@@ -16,7 +16,7 @@ from generators.stylegan2 import Mapping, StyleGAN2
 
 @torch.no_grad()
 def match_moments(
-    model: StyleGAN2, pictures: UInt8[Tensor, "count 3 size size"], *, samples: int = 20_000, seed: int = 0
+    model: StyleGAN2, pictures: UInt8[Tensor, "count channels size size"], *, samples: int = 20_000, seed: int = 0
 ) -> StyleGAN2:
     """A copy of model whose w has the moments of the pictures' codes, and whose w_avg is their mean.
 

@@ -16,6 +16,8 @@ from generators.base import Generator
 from generators.shapes import Float, UInt8
 from generators.training.curve import Row, draw_curves
 
+LEAST = 64  # px of a picture on a sheet
+
 
 class Log:
     """RUN/log.csv with a row per report, and the same in TensorBoard's format where that is installed.
@@ -90,7 +92,8 @@ def held_out_psnr(model: Generator, held: UInt8[Tensor, "count channels size siz
 def contact_sheet(model: Generator, held: UInt8[Tensor, "count channels size size"], columns: int = 12) -> Image.Image:
     """Photographs, reconstructions and midpoints with the next one, where model has an encoder; then samples.
 
-    The samples, at truncation 0.7 and 1, are of the same z in every sheet, so that sheets can be compared.
+    The samples, at truncation 0.7 and 1, are of the same z in every sheet, so that sheets can be compared. Small
+    pictures are enlarged by whole numbers.
     """
     target = held[:columns].to(model.w_avg.device).float() / 127.5 - 1
     count = columns if model.encoder is None else len(target)
@@ -100,7 +103,9 @@ def contact_sheet(model: Generator, held: UInt8[Tensor, "count channels size siz
     if model.encoder is not None:
         ws = model.encoder(target)
         rows, styles = [target], [ws, ws.lerp(ws.roll(-1, 0), 0.5), *styles]
-    return grid(torch.stack(rows + [model.synthesis(w, model.fixed_noise(count)) for w in styles]))
+    sheet = grid(torch.stack(rows + [model.synthesis(w, model.fixed_noise(count)) for w in styles]))
+    times = max(1, LEAST // model.img_resolution)
+    return sheet.resize((times * sheet.width, times * sheet.height), Image.Resampling.NEAREST)
 
 
 def grid(images: Float[Tensor, "rows columns c h w"]) -> Image.Image:

@@ -26,7 +26,6 @@ class FlowPrior:
         self.flow, self.method, self.rounds = model.map, method, config.mapping_rounds
         self.codes = torch.zeros(self.kept, model.w_dim, device=method.device)  # a ring
         self.count = 0  # codes that came so far
-        self.begun = False
         method.optimize("mapping", list(self.flow.parameters()), config.flow_lr, 0.9)
 
     def learn(self, codes: Tensor, rng: torch.Generator, *, adversarial: bool) -> dict[str, Tensor]:
@@ -37,10 +36,9 @@ class FlowPrior:
         if not adversarial or have < self.enough:
             return {}
         rounds = self.rounds
-        if not self.begun and not self.flow.fitted:  # all that the warm-up has gathered
+        if not self.flow.fitted:  # all that the warm-up has gathered
             self.flow.fit_scale(self.codes[:have])
             rounds = max(rounds, min(self.first_rounds, have // 8))
-        self.begun = True
         loss = torch.zeros((), device=codes.device)
         for _ in range(rounds):
             some = torch.randint(have, (self.batch,), generator=rng).to(codes.device)
@@ -51,10 +49,10 @@ class FlowPrior:
         return {"mapping": loss.detach()}
 
     def state(self) -> dict[str, object]:
-        return {"codes": self.codes, "count": self.count, "begun": self.begun}
+        return {"codes": self.codes, "count": self.count}
 
     def restore(self, state: dict) -> None:
-        self.codes, self.count, self.begun = state["codes"].to(self.codes.device), state["count"], state["begun"]
+        self.codes, self.count = state["codes"].to(self.codes.device), state["count"]
 
 
 class WCritic(nn.Module):

@@ -5,6 +5,7 @@ is now. RUN/log.csv and RUN/curve.png have the losses and measures; RUN/samples.
 reconstructions, midpoints of neighbours, and samples, and RUN/samples-NNNNNNNN.png how that was after so many images.
 """
 
+import errno
 import json
 from collections import deque
 from collections.abc import Generator as Steps
@@ -47,7 +48,7 @@ def report_pictures(pictures: Pictures) -> list[str]:
     count, skipped = len(pictures.images), pictures.skipped
     if count < 5:
         raise TrainingError(f"{count} pictures came; give at least 5, since a fifth is held out for measuring")
-    size = f"{pictures.images.shape[-1]} px, {pictures.images.numel() / 2**20:,.0f} MiB"
+    size = f"{pictures.images.shape[-1]} px, {pictures.images.numel() / 2**20:,.1f} MiB"
     place = "in memory" if pictures.mapped is None else f"in {pictures.mapped}, as they would fill the memory"
     lines = [f"{count} pictures of {size} {place}"]
     if pictures.resized:
@@ -274,5 +275,6 @@ def writing(run: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = f"{error.strerror or error}"
-        raise TrainingError(f"{run} cannot be written to ({why}); make room, then go on with --resume") from error
+        why, full = error.strerror or error, error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "make room, then go on with --resume" if full else "name a folder that can be, with -o or --run"
+        raise TrainingError(f"{run} cannot be written to ({why}); {what}") from error

@@ -120,10 +120,11 @@ def mix(generator: "Generator", sources: Sequence[str], out: str, coarse: str, m
 @click.option("-n", "count", type=click.IntRange(1), default=1, show_default=True, help="How many.")
 @options(SEED)
 @click.option("--truncation", type=float, default=1.0, show_default=True, help="0 is the average, 1 the full variety.")
+@click.option("--label", type=int, metavar="N", help="Class to draw, from 0, where the generator knows classes.")
 @options(SHEET, SAVE)
 @with_generator
-def sample(generator: "Generator", out: str, count: int, seed: int, truncation: float, sheet: bool | None,
-           save_latents: bool) -> None:
+def sample(generator: "Generator", out: str, count: int, seed: int, truncation: float, label: int | None,
+           sheet: bool | None, save_latents: bool) -> None:
     """Draw pictures from the generator."""
     from inversion.edit import check_finite
     from inversion.latent import sample_latent
@@ -131,8 +132,8 @@ def sample(generator: "Generator", out: str, count: int, seed: int, truncation: 
 
     check_finite("truncation", truncation)
     to = destination(out, count, sheet, save_latents)
-    drawn = sample_latent(generator, batch=count, seed=seed, truncation_psi=truncation).split()
-    about = {"seed": seed, "truncation": truncation}
+    drawn = sample_latent(generator, batch=count, seed=seed, truncation_psi=truncation, label=label).split()
+    about = {"seed": seed, "truncation": truncation} | ({} if label is None else {"label": label})
     made = [Made(f"sample {i}", latent, {"sample": i, **about}) for i, latent in enumerate(drawn, 1)]
     write(generator, made, to, "sample")
 

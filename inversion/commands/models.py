@@ -9,6 +9,7 @@ import click
 
 from inversion.terminal import (
     FILE,
+    GENERATOR,
     JSON,
     fail,
     options,
@@ -40,8 +41,9 @@ def list_generators(wanted: str | None, offline: bool) -> None:
         record = packaged(entry) if entry.source == "packaged" else public(entry)
         size = "" if record["resolution"] is None else "  {resolution} px".format(**record)
         count = "" if record["parameters"] is None else "  {parameters:,} parameters".format(**record)
+        data = ", ".join(record["data"]) if isinstance(record["data"], list) else record["data"]
         tell(record, "{name}{size}{count}  {source}  licence: {licence}  data: {data}".format(
-            **record, size=size, count=count))
+            **record | {"size": size, "count": count, "data": data}))
     if not found:
         say("no generator is packaged; give the path of a model file, or make one with `latent train`")
 
@@ -133,28 +135,56 @@ def convert(checkpoint: str, model: Path, half: bool, licence: str | None) -> No
         say(f"note: {note}")
 
 
-@click.command("export", epilog="Example: latent export portraits portraits.onnx")
-@click.argument("model", metavar="NAME|FILE")
+@click.command("export", epilog="Examples: latent export portraits p.onnx; latent export me.latent.safetensors me.npz")
+@click.argument("source", metavar="NAME|FILE")
 @click.argument("out", type=FILE)
 @click.option("--format", "kind", type=click.Choice(["stylegan2-pytorch", "onnx"]),
-              help="[default: onnx where OUT ends in .onnx, stylegan2-pytorch where it ends in .pt]")
-@options(JSON)
-def export_model(model: str, out: Path, kind: str | None) -> None:
-    """Write a model for other people's programs.
+              help="Of a model.  [default: onnx where OUT ends in .onnx, stylegan2-pytorch where it ends in .pt]")
+@options(GENERATOR, JSON)
+def export_file(source: str, out: Path, kind: str | None, model: str) -> None:
+    """Write a model or a latent for other people's programs.
 
-    stylegan2-pytorch is the state dict of a plain StyleGAN2; onnx draws pictures from styles and noise, of any model.
-    Encoder and discriminator stay behind.
+    Of models, stylegan2-pytorch is the state dict of a plain StyleGAN2, and onnx draws pictures from styles and noise,
+    of any model; encoder and discriminator stay behind. A latent goes to .npz, .npy or .pt, by the ending, and theirs
+    come back as .latent.safetensors; --generator is the one that it belongs to.
     """
-    import generators
-    from generators.export import export
+    from inversion.bundle import SUFFIXES, holds_latent
 
+    if (is_latent := holds_latent(source)) and kind is not None:
+        raise click.UsageError(f"{source} is a latent, whose format the ending of OUT tells; leave out --format")
+    if is_latent or (kind is None and out.suffix.lower() in SUFFIXES - {".pt", ".pth"}):
+        return export_latent(source, out, model)
     kind = kind or {".onnx": "onnx", ".pt": "stylegan2-pytorch"}.get(out.suffix)
     if kind is None:
         raise click.UsageError(f"{out} tells no format by its ending; add --format onnx or stylegan2-pytorch")
-    generator = generators.load(model)
+    export_model(source, out, kind)
+
+
+def export_model(source: str, out: Path, kind: str) -> None:
+    """Write the model, and tell what stays behind."""
+    import generators
+    from generators.export import export
+
+    generator = generators.load(source)
     export(generator, out, kind)
     record = {"file": str(out), "format": kind, "generator": generator.name, "resolution": generator.img_resolution}
     tell(record, "{file}  {format}  {resolution} px".format(**record))
     for part in ("encoder", "discriminator"):
         if getattr(generator, part) is not None:
             say(f"left out: the {part}")
+
+
+def export_latent(source: str, out: Path, model: str) -> None:
+    """Write the latent, and tell what the format has no place for."""
+    import generators
+    from inversion.bundle import load_latent, save
+
+    generator = generators.load(model)
+    latent = load_latent(source, generator)
+    save(latent, out, generator)
+    kind = out.suffix.lower()
+    record = {"file": str(out), "format": kind[1:], "generator": generator.name, "space": str(latent.space),
+              "images": len(latent)}
+    tell(record, "{file}  {space}  {images} image{s}".format(**record, s="" if len(latent) == 1 else "s"))
+    if latent.noise and kind in (".npz", ".npy"):
+        say("left out: the noise, without which it renders a little differently; .pt has a place for it")

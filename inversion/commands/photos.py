@@ -5,17 +5,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from inversion.report import as_json, objective_line, record_line, summary_table
 from inversion.terminal import (
     BATCH,
     CROP,
+    DEVICE,
     FILE,
+    GENERATOR,
+    JSON,
     SEARCH,
     SEARCH_IN,
     SPACES,
     Numbers,
     counted,
+    device_of,
     fail,
     options,
     progress,
@@ -89,9 +94,8 @@ MODEL_QUALITY = options(
               help="What moves in a search; or models whose latent spaces are measured instead.")
 @click.option("--align/--no-align", default=False, help="Cut faces out first.  [default: they are portraits already]")
 @click.option("--limit", type=int, metavar="N", help="The first N pictures alone.")
-@options(BATCH, MODEL_QUALITY)
-@with_generator
-def evaluate(generator: "Generator", source: Path, models: tuple[str, ...], space: tuple[str, ...], recipe: str,
+@options(BATCH, MODEL_QUALITY, GENERATOR, DEVICE, JSON)
+def evaluate(model: str, device: str, source: Path, models: tuple[str, ...], space: tuple[str, ...], recipe: str,
              align: bool, limit: int | None, batch: int, budget: float | None, whole: bool, data: tuple[Path, ...],
              data_limit: int | None, samples: int | None, pairs: int | None, steps_list: tuple[int, ...] | None,
              out: Path | None, memorised: Path | None, **settings: Any) -> None:
@@ -109,6 +113,7 @@ def evaluate(generator: "Generator", source: Path, models: tuple[str, ...], spac
     Labels are SOURCE's folders; a fifth of it is held out, unless --data names what the models were trained on. The
     word digits stands for scikit-learn's, of which the test part is held out.
     """
+    import generators
     from inversion.evaluate import evaluate as measure
     from inversion.evaluate import summarize
     from inversion.recipes import config_of
@@ -119,7 +124,9 @@ def evaluate(generator: "Generator", source: Path, models: tuple[str, ...], spac
     if spaces and (whole or len(spaces) == len(models)):
         raise click.UsageError(f"{spaces[0]} came after SOURCE; models follow --space, without --model")
     if spaces:
-        return evaluate_spaces(generator, source, spaces, data, align=align, limit=limit, samples=samples, **settings)
+        given = {"align": align, "limit": limit, "samples": samples}
+        return evaluate_spaces(source, spaces, data, device=device, **given, **settings)
+    generator = generators.load(model, device=device_of(device))
     settings["space"] = next(iter(space), None)
     if whole:
         common = {"recipe": recipe, "align": align, "limit": limit, "batch": batch, "budget": budget}
@@ -171,18 +178,22 @@ def evaluate_model(generator: "Generator", source: Path, search: dict[str, Any],
         fail("error: some pictures could not be used; the table says how many")
 
 
-def evaluate_spaces(generator: "Generator", source: Path, models: Sequence[str], data: tuple[Path, ...], *,
-                    align: bool, limit: int | None, samples: int | None, seed: int, steps: int | None,
-                    **_: Any) -> None:
-    """Tell what `measure_space` finds in each model, on the device of the generator."""
+def evaluate_spaces(source: Path, models: Sequence[str], data: tuple[Path, ...], *, device: str, align: bool,
+                    limit: int | None, samples: int | None, seed: int, steps: int | None, **_: Any) -> None:
+    """Tell what `measure_space` finds in each model; UsageError for options that have no part in it."""
     import generators
     from inversion.collection import settings_for
     from inversion.space import SpaceConfig, conventions, measure_space, parts, space_table
 
+    taken = {"source", "models", "space", "device", "json", "data", "align", "limit", "samples", "seed", "steps"}
+    context = click.get_current_context()
+    if idle := [param.opts[-1] for param in context.command.params if param.name not in taken
+                and context.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE]:
+        raise click.UsageError(f"{', '.join(idle)}: not used where --space names models; leave it out")
     given = {} if samples is None else {"samples": samples}
     config, records = SpaceConfig(seed=seed, **given), []
     for name in models:
-        model = generators.load(name, device=str(generator.w_avg.device))
+        model = generators.load(name, device=device_of(device))
         codes = settings_for(model, steps=steps)
         held, known = parts(source, model, config, data=data, config=codes, align=align, limit=limit, counted=counted,
                             skipped=lambda file, why: say(f"skipped {file}: {why}"))

@@ -44,6 +44,10 @@ def main(
         precision=precision, warmup=0, images=10**6,
     )  # fmt: skip
     trainer = Trainer(config, noise(resolution), device=device)
+    if not plain:  # the flow learns from the first step on, as after a warm-up
+        prior = trainer.method.prior  # type: ignore[attr-defined]
+        prior.codes.normal_(generator=torch.Generator(device).manual_seed(0))
+        prior.count = prior.enough
     with labelled(device):
         run = trainer.run()
         for _ in range(3):

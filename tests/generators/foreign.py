@@ -5,6 +5,7 @@ import pickle
 import sys
 import types
 import warnings
+from collections import OrderedDict
 from contextlib import contextmanager
 from unittest import mock
 
@@ -15,6 +16,7 @@ import torch
 from generators.checkpoints import read_checkpoint
 from generators.errors import ModelFileError
 from generators.stylegan2 import StyleGAN2
+from generators.stylegan3 import StyleGAN3Config
 
 
 class Persistent:
@@ -79,13 +81,65 @@ def dumped(tree, protocol=4):
         return pickle.dumps(tree, protocol)
 
 
+class Embedded:
+    """Pickles as a tensor whose storage is the given bytes of torch.save."""
+
+    def __init__(self, storage, like):
+        self.storage, self.like = storage, like
+
+    def __reduce__(self):
+        size, stride = tuple(self.like.shape), self.like.stride()
+        return torch._utils._rebuild_tensor_v2, (Storage(self.storage), 0, size, stride, False, OrderedDict())
+
+
+class Storage:
+    def __init__(self, data):
+        self.data = data
+
+    def __reduce__(self):
+        return torch.storage._load_from_bytes, (self.data,)
+
+
+def rewritten(tree, write):
+    """The tree with each tensor as write gives it."""
+    if isinstance(tree, Persistent):
+        tree.meta = rewritten(tree.meta, write)
+    elif isinstance(tree, dict):
+        return type(tree)((key, rewritten(value, write)) for key, value in tree.items())
+    elif isinstance(tree, torch.Tensor):
+        return write(tree.data.contiguous())
+    return tree
+
+
+def embedded(tensor, *, legacy=True, place=b"cpu"):
+    """A tensor as old and new versions of torch pickle it, from any device."""
+    whole = tensor.clone().untyped_storage()
+    storage = torch.storage.TypedStorage(wrap_storage=whole, dtype=tensor.dtype, _internal=True)
+    data = saved(storage, _use_new_zipfile_serialization=not legacy)
+    came, wanted = (b"X" + len(text).to_bytes(4, "little") + text for text in (b"cpu", place))
+    assert place == b"cpu" or data.count(came) == 1
+    return Embedded(data.replace(came, wanted) if place != b"cpu" else data, tensor)
+
+
 def module(class_name, parameters=(), buffers=(), modules=(), **attributes):
-    """A torch module as persistence pickles its state."""
-    return Persistent(
-        class_name, attributes.pop("source", ""), training=False,
-        _parameters={k: torch.nn.Parameter(v.clone(), requires_grad=False) for k, v in dict(parameters).items()},
-        _buffers={k: v.clone() for k, v in dict(buffers).items()}, _modules=dict(modules), **attributes,
-    )  # fmt: skip
+    """A torch module as persistence pickles its state, numpy's numbers in it; hooks where it holds others, to be brief."""
+    hooks = vars(torch.nn.Module()) if modules else {}
+    state = hooks | attributes | {
+        "training": False, "_modules": dict(modules), "act_gain": np.sqrt(2), "padding": np.int64(1),
+        "_parameters": {k: torch.nn.Parameter(v.clone(), requires_grad=False) for k, v in dict(parameters).items()},
+        "_buffers": {k: None if v is None else v.clone() for k, v in dict(buffers).items()},
+    }  # fmt: skip
+    return Persistent(class_name, state.pop("source", ""), **state)
+
+
+def modules_of(class_name, tensors, **attributes):
+    """A tree of torch modules from tensors by their dotted names."""
+    own, below = {}, {}
+    for name, value in tensors.items():
+        head, _, rest = name.partition(".")
+        (below.setdefault(head, {}) if rest else own)[rest or head] = value
+    inner = {head: modules_of("Layer", held) for head, held in below.items()}
+    return module(class_name, {}, own, inner, **attributes)
 
 
 def linear(layer, activation="linear", lr=1.0):
@@ -105,8 +159,9 @@ def nvidia(generator: StyleGAN2, source="", **more):
     parts = {"synthesis": synthesis, "mapping": mapping}
     whole = module("Generator", {}, {}, parts, source=source, _init_args=(), _init_kwargs=EasyDict(sizes), **sizes)
     settings = EasyDict(class_name="training.dataset.ImageFolderDataset", path="/data/faces.zip")
-    return {"G": whole, "D": module("Discriminator"), "G_ema": whole, "training_set_kwargs": settings,
-            "augment_pipe": None} | more  # fmt: skip
+    judge = module("Discriminator", modules={"b4": module("DiscriminatorEpilogue", {"weight": generator.w_avg})})
+    augment = module("AugmentPipe", {}, {"p": torch.tensor(0.2), "Hz_geom": torch.ones(4)}, brightness_std=0.2)
+    return {"G": whole, "D": judge, "G_ema": whole, "training_set_kwargs": settings, "augment_pipe": augment} | more
 
 
 def nvidia_block(block, generator):
@@ -129,6 +184,37 @@ def nvidia_block(block, generator):
     own = {"const": generator.start.data[0]} if resolution == 4 else {}
     state = {"resolution": resolution, "architecture": config.architecture, "use_fp16": True}
     return f"b{resolution}", module("SynthesisBlock", own, {"resample_filter": kernel}, inner, **state)
+
+
+def nvidia3_state(g):
+    """Our StyleGAN3 weights under the names of the published pickles."""
+    state = {"mapping.w_avg": g.w_avg}
+    for key, value in g.state_dict().items():
+        if key.startswith("layers."):
+            _, index, rest = key.split(".", 2)
+            size, channels = (36, g.layers[int(index)].weight.shape[0])
+            state[f"synthesis.L{index}_{size}_{channels}.{rest}"] = value
+        elif key.startswith("map."):
+            state[key.replace("map.layers.", "mapping.fc").replace("map.embed", "mapping.embed")] = value
+        elif key.startswith("input."):
+            state[f"synthesis.{key}"] = value
+    for index, layer in enumerate(g.layers[:-1]):
+        name = f"synthesis.L{index}_36_{layer.weight.shape[0]}"
+        state |= {f"{name}.up_filter": layer.up_taps, f"{name}.down_filter": layer.down_taps}
+    return state
+
+
+def nvidia3(g):
+    """{G, D, G_ema} of NVIDIA's StyleGAN3 code, from our weights."""
+    config, base = g.config, StyleGAN3Config()
+    sizes = {name: getattr(config, name) for name in ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")}
+    other = {name: value for name, value in vars(config).items()
+             if name not in sizes and not name.startswith("mapping") and value != getattr(base, name)}  # fmt: skip
+    mapping = EasyDict(num_layers=np.int64(config.mapping_layers), lr_multiplier=config.mapping_lr)
+    settings = EasyDict(sizes | other, mapping_kwargs=mapping, magnitude_ema_beta=0.9995, num_fp16_res=4)
+    state = nvidia3_state(g) | {f"synthesis.L{config.num_layers}_32_3.up_filter": None}
+    whole = modules_of("Generator", state, _init_args=(), _init_kwargs=settings, **sizes)
+    return {"G": whole, "D": module("Discriminator"), "G_ema": whole, "augment_pipe": None}
 
 
 def tensorflow(generator: StyleGAN2, scoped=False, average=True):

@@ -1,4 +1,6 @@
+import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -8,16 +10,20 @@ from foreign import (
     EasyDict,
     Reference,
     dumped,
+    embedded,
     module,
     network,
     nvidia,
+    nvidia3,
     refused,
     rendered,
+    rewritten,
     same,
     tensorflow,
     with_mean,
     write,
 )
+from test_stylegan3 import R, tiny
 
 from generators.checkpoints import read_checkpoint
 from generators.checkpoints.nvidia import read_nvidia
@@ -56,6 +62,49 @@ def test_every_protocol(tmp_path, protocol):
     wanted = tiny_generator()
     same(read_checkpoint(write(tmp_path / "a", dumped(nvidia(wanted), protocol))), wanted)
     same(read_checkpoint(write(tmp_path / "b", dumped(tensorflow(wanted), protocol))), wanted)
+
+
+def halved(generator):
+    """With weights as float16 rounds them."""
+    found = copy.deepcopy(generator)
+    found.load_state_dict({key: value.half() for key, value in generator.state_dict().items()})
+    return found
+
+
+def test_tensors_however_torch_wrote_them(tmp_path):
+    wanted = with_mean(tiny_generator(c_dim=3))
+    for name, write_one, made_of in (
+        ("legacy", embedded, wanted),
+        ("zip", lambda t: embedded(t, legacy=False), wanted),
+        ("of a graphics card", lambda t: embedded(t, place=b"cuda:1"), wanted),
+        ("half precision", lambda t: embedded(t.half()), halved(wanted)),
+    ):
+        tree = rewritten(nvidia(wanted), write_one)
+        same(read_checkpoint(write(tmp_path / name, dumped(tree, 3))), made_of, torch.eye(3)[:2])
+
+
+@pytest.mark.parametrize("version", [1, 6])
+def test_snapshots_of_a_training_run(tmp_path, version):
+    """Both networks apart from their average, an augmentation, settings, and sources as long as they are."""
+    wanted, other = with_mean(tiny_generator()), tiny_generator(seed=4)
+    source = "raise SystemExit('source was run')\n" + "# training.networks_stylegan2.Generator\n" * 2000
+    tree = nvidia(wanted, source) | {"G": nvidia(other, source)["G"]}
+    tree["training_set_kwargs"] |= EasyDict(use_labels=False, xflip=True, max_size=70000)
+    for part in ("G", "G_ema", "D", "augment_pipe"):
+        tree[part].meta["version"] = version
+    found = read_checkpoint(write(tmp_path / "network-snapshot-000000.pkl", dumped(tree)))
+    same(found, wanted)
+    left = ["the discriminator (D)", "the generator without averaging (G)"]
+    assert found.card["left_out"] == left and found.card["data"] == ["faces.zip"]
+
+
+@pytest.mark.parametrize("settings", [{"c_dim": 3, "mapping_layers": 3}, {**R, "img_resolution": 16, "num_layers": 5}])
+def test_stylegan3_pickles_render_what_they_were_made_of(tmp_path, settings):
+    wanted = with_mean(tiny(**settings))
+    c = torch.eye(3)[:2] if wanted.c_dim else None
+    same(read_checkpoint(write(tmp_path / "m", dumped(nvidia3(wanted)))), wanted, c)
+    rounded = rewritten(nvidia3(wanted), lambda t: embedded(t.half()))
+    same(read_checkpoint(write(tmp_path / "half", dumped(rounded))), halved(wanted), c)
 
 
 def test_source_text_stays_where_it_is(tmp_path):
@@ -179,6 +228,21 @@ def test_a_tensorflow_kernel_is_a_correlation_between_zeros():
 def test_tensorflow_without_a_mean(tmp_path):
     found = read_checkpoint(write(tmp_path / "m", dumped(tensorflow(tiny_generator(), average=False))))
     assert found.w_avg.any() and "estimated" in found.card["notes"][0]
+
+
+def test_tensorflow_without_noise_or_with_the_names_of_growing_networks(tmp_path):
+    wanted = with_mean(tiny_generator(architecture="orig"))
+    whole = tensorflow(wanted)
+    held = whole[2].components["synthesis"].variables
+    held[:] = [(re.sub("16x16/ToRGB/", "ToRGB_lod0/", name), value) for name, value in held]
+    held += [("ToRGB_lod1/weight", np.zeros((1, 1, 8, 3))), ("ToRGB_lod1/bias", np.ones(3))]
+    same(read_checkpoint(write(tmp_path / "grown", dumped(whole))), wanted)
+    held[:] = [(name, value) for name, value in held if "noise" not in name]
+    found = read_checkpoint(write(tmp_path / "plain", dumped(whole)))
+    ws = rendered(wanted)[0]
+    torch.testing.assert_close(found.synthesis(ws, found.sample_noise(2, 0)), wanted.synthesis(ws, wanted.no_noise(2)))
+    whole[2].static_kwargs["nonlinearity"] = "relu"
+    refused(write(tmp_path / "relu", dumped(whole)), "'relu' as its nonlinearity; lrelu is wanted")
 
 
 def test_older_generators_are_named(tmp_path):

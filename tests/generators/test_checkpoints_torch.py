@@ -1,6 +1,7 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_generator
@@ -44,7 +45,7 @@ def test_the_state_dict_that_we_write_is_the_one_that_was_read():
 
 def test_training_checkpoints(tmp_path):
     wanted = tiny_generator()
-    state, args = to_state(wanted), argparse.Namespace(size=16, latent=8, path="faces")
+    state, args = to_state(wanted), argparse.Namespace(size=16, path="faces", p=np.float64(0.5), n=np.int64(3))
     tree = {"g": state, "d": {"a": torch.zeros(2)}, "g_ema": state, "g_optim": {"state": {}}, "args": args}
     found = read_checkpoint(write(tmp_path / "m", saved(tree)))
     assert found.card["left_out"] == ["args", "d", "g", "g_optim"]
@@ -61,6 +62,12 @@ def test_state_dicts_without_noise(tmp_path):
     assert "no fixed noise" in found.card["notes"][0]
     ws = rendered(wanted)[0]
     torch.testing.assert_close(found.synthesis(ws, found.fixed_noise(2)), wanted.synthesis(ws, wanted.no_noise(2)))
+
+
+def test_state_dicts_without_filters(tmp_path):
+    wanted = tiny_generator()
+    state = {key: value for key, value in to_state(wanted).items() if not key.endswith(".kernel")}
+    same(read_checkpoint(write(tmp_path / "m", saved({"g_ema": state, "latent_avg": wanted.w_avg}))), wanted)
 
 
 def test_state_dicts_that_do_not_fit(tmp_path):

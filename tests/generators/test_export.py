@@ -85,7 +85,7 @@ def test_what_was_imported_goes_out_as_it_came(tmp_path):
     [({"spatial": (0, 2)}, "spatial style maps"), ({"subpixel": 2, "channels": (8, 8)}, "sub-pixel patches"),
      ({"architecture": "resnet"}, "the resnet architecture"), ({"c_dim": 2}, "class labels"),
      ({"z_dim": 4}, "z of 4 and w of 8 numbers"), ({"mapping_linear": True}, "ends in a linear layer"),
-     ({"mapping_width": 16}, "mapping layers of another width")],
+     ({"mapping_width": 16}, "mapping layers of another width"), ({"flow_steps": 2}, "a flow in place of")],
 )  # fmt: skip
 def test_what_stylegan2_pytorch_cannot_hold_is_named(settings, what, tmp_path):
     with pytest.raises(GeneratorError, match=f"tiny has .*{what}.* stylegan2-pytorch knows no such thing; choose onnx"):
@@ -123,8 +123,7 @@ needs_onnx = pytest.mark.skipif(find_spec("onnxscript") is None, reason="needs o
 MODELS = {
     "stylegan2": lambda: tiny_generator(spatial=(0, 2), subpixel=2, channels=(8, 8), conv_clamp=256.0),
     "stylegan3": tiny_stylegan3,
-    "autoencoder": autoencoder,
-}
+}  # an autoencoder goes through tests/test_cli_export.py
 
 
 @pytest.mark.slow

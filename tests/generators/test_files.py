@@ -7,7 +7,7 @@ from conftest import tiny_generator
 from safetensors.torch import load_file, save_file
 
 from generators import files, load
-from generators.discriminator import Discriminator, DiscriminatorConfig
+from generators.discriminator import Discriminator, DiscriminatorConfig, features_alone
 from generators.encoder import Encoder, EncoderConfig
 from generators.errors import GeneratorError, ModelFileError
 from generators.files import FORMAT, load_model, read_file, save_model
@@ -231,3 +231,15 @@ def test_weights_that_are_not_finite(saved, value):
 
 def test_model_file_errors_are_generator_errors():
     assert issubclass(ModelFileError, GeneratorError)
+
+
+def test_a_discriminator_can_be_stored_without_what_judges(tmp_path):
+    generator, before = complete(), torch.get_rng_state()
+    whole = generator.discriminator
+    generator.discriminator = slim = features_alone(whole)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not {key.split(".")[0] for key in slim.state_dict()} & {"heads", "last", "last_conv", "last_hidden"}
+    save_model(generator, tmp_path / "slim.safetensors")
+    again = load_model(tmp_path / "slim.safetensors")
+    image = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert all(map(torch.equal, again.discriminator.features(image), whole.features(image)))

@@ -156,6 +156,8 @@ TRICKS = {
     "an array of objects without values": pickle.dumps(np.zeros(3, object)).replace(b"O8", b"f8"),
     "a type that numpy reads as more": b"cnumpy\ndtype\n(S'f4,f4'\ntR.",
     "an odd number of items": b"}(I1\nu.",
+    "a type of fields": b"cnumpy\ndtype\n(S'f8'\ntR(I3\nS'<'\nN(S'a'\nt}I8\nI8\nI0\ntb.",
+    "numbers that count as objects": b"cnumpy\ndtype\n(S'f8'\ntR(I3\nS'<'\nNNNI-1\nI-1\nI63\ntb.",
 }
 
 

@@ -1,9 +1,9 @@
 from math import pi
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from foreign import nvidia3_state
 
 from generators import load
 from generators.base import layers_between
@@ -15,7 +15,6 @@ from inversion.latent import Latent, LatentSpace, sample_latent, stack
 from inversion.loop import InvertConfig
 from inversion.photograph import invert
 
-CHECKPOINTS = Path(__file__).resolve().parents[3] / "shared" / "checkpoints"
 R = {"use_radial_filters": True, "conv_kernel": 1}
 
 
@@ -300,24 +299,6 @@ def test_latents_without_noise_stack_and_split():
 # NVIDIA's files
 
 
-def as_nvidia(g):
-    """Our weights under the names of the published pickles."""
-    state = {"mapping.w_avg": g.w_avg}
-    for key, value in g.state_dict().items():
-        if key.startswith("layers."):
-            _, index, rest = key.split(".", 2)
-            size, channels = (36, g.layers[int(index)].weight.shape[0])
-            state[f"synthesis.L{index}_{size}_{channels}.{rest}"] = value
-        elif key.startswith("map."):
-            state[key.replace("map.layers.", "mapping.fc").replace("map.embed", "mapping.embed")] = value
-        elif key.startswith("input."):
-            state[f"synthesis.{key}"] = value
-    for index, layer in enumerate(g.layers[:-1]):
-        name = f"synthesis.L{index}_36_{layer.weight.shape[0]}"
-        state |= {f"{name}.up_filter": layer.up_taps, f"{name}.down_filter": layer.down_taps}
-    return state
-
-
 KWARGS = {
     "z_dim": 8, "c_dim": 2, "w_dim": 8, "img_resolution": 32, "img_channels": 3, "channel_base": 256, "channel_max": 16,
     "num_layers": 6, "num_fp16_res": 4, "conv_clamp": 256, "magnitude_ema_beta": 0.999, "margin_size": np.int64(10),
@@ -330,13 +311,13 @@ def test_names_and_arguments_of_the_pickles():
     assert (config.mapping_layers, config.mapping_lr, config.num_layers, config.c_dim) == (3, 0.02, 6, 2)
     assert type(config.margin_size) is int
     g = tiny(c_dim=2, mapping_layers=3, mapping_lr=0.02)
-    read = from_nvidia(KWARGS, as_nvidia(g))
+    read = from_nvidia(KWARGS, nvidia3_state(g))
     assert read.config == config and read.sha256 == g.sha256
     assert not any(p.requires_grad for p in read.parameters()) and not read.training
 
 
 def test_files_that_do_not_fit_are_refused():
-    state = as_nvidia(tiny(c_dim=2, mapping_layers=3, mapping_lr=0.02))
+    state = nvidia3_state(tiny(c_dim=2, mapping_layers=3, mapping_lr=0.02))
     with pytest.raises(ModelFileError, match="no setting mapping_kwargs.depth; .* changed StyleGAN3"):
         from_nvidia(KWARGS | {"mapping_kwargs": {"depth": 3}}, state)
     with pytest.raises(ModelFileError, match="no setting blur"):
@@ -349,15 +330,3 @@ def test_files_that_do_not_fit_are_refused():
     part = {k: v for k, v in state.items() if k != "synthesis.input.phases"}
     with pytest.raises(ModelFileError, match="input.phases"):
         from_nvidia(KWARGS, part)
-
-
-@pytest.mark.skipif(not CHECKPOINTS.is_dir(), reason="needs ../shared/checkpoints beside the repository")
-@pytest.mark.parametrize("letter", ["t", "r"])
-def test_renders_what_the_reference_implementation_renders(letter, tmp_path, monkeypatch):
-    monkeypatch.setenv("LATENT_CACHE", str(tmp_path))
-    g = load(CHECKPOINTS / f"stylegan3-{letter}.pkl")
-    golden = {k: torch.from_numpy(v) for k, v in np.load(CHECKPOINTS / f"stylegan3-{letter}.golden.npz").items()}
-    ws, image = g.mapping(golden["z"]), golden["image"]
-    torch.testing.assert_close(ws, golden["ws"], rtol=0, atol=1e-5)
-    found = g.synthesis(golden["ws"], ())
-    torch.testing.assert_close(found, image, rtol=0, atol=1e-5 * float(image.max() - image.min()))

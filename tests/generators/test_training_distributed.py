@@ -1,14 +1,16 @@
+import json
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, picture
 
+from generators import load
 from generators.errors import TrainingError
 from generators.training import distributed, loop
+from generators.training.prior import FlowPrior
 
 RUNS = """
 import torch
@@ -30,43 +32,76 @@ def finished(config, init=None):
     return trainer, {"losses": losses, "ema": trainer.ema.state_dict(), "model": trainer.model.state_dict()}
 
 def everything():
-    joint, found = finished(TrainConfig(**SMALL, **NETWORKS, style_mixing=0.5))
+    joint, flow = finished(TrainConfig(**SMALL, **NETWORKS, style_mixing=0.5))
+    _, critic = finished(TrainConfig(**SMALL, **NETWORKS, flow_steps=0))
     ada = {"augment_kind": "ada", "augment_speed": 16, "augment_target": -2.0}
     lazy = {"path_length": 2.0, "path_every": 2, "r1_every": 2}
     _, plain = finished(TrainConfig(joint=False, **SMALL, **NETWORKS, **ada, **lazy))
     _, encoder = finished(EncodeConfig(**SMALL), joint.ema)
-    return {"joint": found, "plain": plain, "encoder": encoder}
+    return {"flow": flow, "critic": critic, "plain": plain, "encoder": encoder}
 """
+
+
+SCRIPT = (
+    RUNS
+    + """
+import sys
+from cli import main
+from generators.training.prior import FlowPrior
+from inversion.commands import training
+
+out, train_here = sys.argv.pop(), training.train_here
+
+def first_everything(*args, **more):
+    found = everything()
+    if is_main():
+        torch.save(found, out)
+    train_here(*args, **more)
+
+torch.set_num_threads(1)
+FlowPrior.enough = 16
+training.train_here = first_everything  # in the session that the command opens
+main(sys.argv[1:])
+"""
+)
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does(tmp_path):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    code = (
-        RUNS
-        + f"""
-torch.set_num_threads(1)
-with session():
-    found = everything()
-    if is_main():
-        torch.save(found, {str(tmp_path / "two.pt")!r})
-"""
+def test_two_processes_do_what_one_does_and_write_one_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(FlowPrior, "enough", 16)  # so that the flow learns within so short a run, as in SCRIPT
+    script, out, data = tmp_path / "script.py", tmp_path / "m.safetensors", tmp_path / "data"
+    script.write_text(SCRIPT)
+    data.mkdir()
+    for i in range(10):
+        picture(i, 20).save(data / f"{i}.png")
+    sizes = "--resolution 8 --channels 8,8 --w-dim 8 --mapping-layers 1 --linear 0 --batch 16 --images 32"
+    start = "-m torch.distributed.run --nproc-per-node 2 --master-addr 127.0.0.1 --master-port 0 --standalone"
+    command = [sys.executable, *start.split(), script, "train", data, "-o", out, *sizes.split(), "--device", "cpu"]
+    done = subprocess.run(
+        [*map(str, command), "--json", str(tmp_path / "two.pt")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    ranks = [os.environ | shared | {"RANK": str(i), "LOCAL_RANK": str(i), "PYTHONPATH": str(ROOT)} for i in range(2)]
-    running = [subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE) for env in ranks]
-    errors = [process.communicate(timeout=300)[1].decode() for process in running]
-    assert [process.returncode for process in running] == [0, 0], errors
+    assert done.returncode == 0, done.stderr
+    assert_one_run(done, out)
     two, scope = torch.load(tmp_path / "two.pt", weights_only=True), {}
     exec(RUNS, scope)
     one = scope["everything"]()
     assert two["plain"]["losses"][-1]["augment_p"] == 1 and "path" in two["plain"]["losses"][0]
+    assert "mapping" in two["flow"]["losses"][-1] and "critic" in two["critic"]["losses"][-1]
     for run in one:
         torch.testing.assert_close(two[run]["losses"], one[run]["losses"], rtol=1e-3, atol=1e-5)
         for part in ("ema", "model"):
             torch.testing.assert_close(two[run][part], one[run][part], rtol=1e-3, atol=2e-5)
+
+
+def assert_one_run(done, out):
+    """One of the processes talks and writes; the pictures are read once, and mapped by both."""
+    assert [json.loads(line)["images_seen"] for line in done.stdout.splitlines()] == [16, 32]
+    assert done.stderr.count("10 pictures of 8 px") == 1 and load(out).img_resolution == 8
+    assert out.with_suffix(".run").joinpath("pictures.u8").stat().st_size == 10 * 3 * 64
 
 
 def test_one_process_is_the_main_one():

@@ -24,8 +24,9 @@ def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def pictures(size=16):
-    images = torch.randint(0, 256, (8, 3, size, size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+def pictures(size=16, channels=3):
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (8, channels, size, size), generator=rng).to(torch.uint8)
     return Pictures(images=images, weights=torch.full((8,), 1 / 8), skipped=(), resized=0)
 
 
@@ -33,7 +34,8 @@ def source(*, encoder=True, discriminator=True, linear=0, **settings):
     """A tiny generator with its parts, each number of it other than it starts."""
     g = tiny_generator(**settings)
     channels = tuple(g.config.channels_at(r) for r in g.config.resolutions())
-    sizes = {"img_resolution": g.img_resolution, "channels": channels, "subpixel": g.config.subpixel}
+    sizes = {"img_resolution": g.img_resolution, "img_channels": g.img_channels, "channels": channels}
+    sizes["subpixel"] = g.config.subpixel
     with torch.random.fork_rng():
         torch.manual_seed(1)
         if encoder:
@@ -48,7 +50,7 @@ def source(*, encoder=True, discriminator=True, linear=0, **settings):
 
 def started(init, **settings):
     config = replace(SMALL, **settings)
-    return Trainer(config, pictures(config.resolution), init=init)
+    return Trainer(config, pictures(config.resolution, config.img_channels), init=init)
 
 
 def rendered(model, z, seed=5):
@@ -58,7 +60,7 @@ def rendered(model, z, seed=5):
 @torch.no_grad()
 def assert_alike(model, init, scores=5e-5):
     """The same pictures, codes and scores; the last to an error of their own."""
-    z, x = draw(3, 8), draw(4, 3, 16, 16, seed=1)
+    z, x = draw(3, 8), draw(4, init.img_channels, 16, 16, seed=1)
     torch.testing.assert_close(rendered(model, z), rendered(init, z), rtol=0, atol=1e-5)
     assert torch.equal(model.w_avg, init.w_avg)
     if init.encoder is not None and model.encoder is not None:
@@ -74,6 +76,13 @@ def test_a_start_at_equal_size_keeps_everything(settings):
     trainer = started(init, **settings)
     assert_alike(trainer.model, init)
     assert_alike(trainer.ema, init)
+
+
+def test_a_grey_model_is_a_start_for_a_grey_run():
+    init = source(img_channels=1, linear=8)
+    trainer = started(init, img_channels=1)
+    assert_alike(trainer.model, init)
+    assert len(list(trainer.run())) == 2
 
 
 def test_wider_networks_render_the_same():
@@ -136,8 +145,9 @@ def test_the_run_takes_what_the_model_fixes():
         ({}, {"resolution": 32, "channels": (8,) * 4}, "give --resolution 16, or 32 with --subpixel 2"),
         ({"subpixel": 2, "channels": (8, 8)}, {"resolution": 8, "channels": (8, 8)}, "features of 8 px"),
         ({}, {"channels": (8, 8)}, "channels has 2 numbers; a run from tiny needs 3, for 4, 8, 16 px"),
-        ({"c_dim": 3}, {}, "tiny takes 3 class labels; a run can start from an unconditional RGB model alone"),
-        ({"img_channels": 1}, {}, "tiny renders 1 channels; a run can start"),
+        ({"c_dim": 3}, {}, "tiny takes 3 class labels; a run can start from an unconditional model alone"),
+        ({"img_channels": 1}, {}, "tiny renders 1 channel, the run 3; give --img-channels 1"),
+        ({}, {"img_channels": 1}, "tiny renders 3 channels, the run 1; give --img-channels 3"),
     ],
 )
 def test_models_that_a_run_cannot_start_from(settings, run, words):
@@ -159,5 +169,5 @@ def test_other_kinds_are_refused():
         name = "digits"
         mapping = synthesis = None  # type: ignore[assignment]
 
-    with pytest.raises(TrainingError, match="digits is a Other; a run can start from a StyleGAN2 alone"):
-        check_source(Other())
+    with pytest.raises(TrainingError, match="digits is of the class Other; a run can start from a StyleGAN2 alone"):
+        check_source(Other(), 3)

@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import replace
 
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from generators.errors import TrainingError
+from generators.flow import Flow
 from generators.stylegan2 import StyleMap
 from generators.training import joint, plain
 from generators.training.config import EncodeConfig, TrainConfig
@@ -132,8 +134,8 @@ def test_the_average_follows_closely_at_first():
 
 @pytest.mark.parametrize(
     "config",
-    [TINY, replace(TINY, style_mixing=0.5, **ADAPTIVE), PLAIN, replace(TINY, precision="bf16"), ENCODER],
-    ids=["joint", "joint ada", "plain", "bf16", "encoder"],
+    [TINY, replace(TINY, style_mixing=0.5, flow_steps=0, **ADAPTIVE), PLAIN, replace(TINY, precision="bf16"), ENCODER],
+    ids=["flow", "critic and ada", "plain", "bf16", "encoder"],
 )
 def test_resumed_run_equals_an_unbroken_one(config, tmp_path):
     whole = trainer_of(config)
@@ -146,6 +148,23 @@ def test_resumed_run_equals_an_unbroken_one(config, tmp_path):
     assert not state_equal(resumed.state(), whole.state())
     assert len(list(resumed.run())) == 5
     assert state_equal(resumed.state(), whole.state())
+
+
+def test_codes_gathered_by_a_warmup_are_part_of_the_state(monkeypatch):
+    """A run that is taken up in its warm-up fits the flow as an unbroken one does, and no second time later."""
+    fits, fit_scale = [], Flow.fit_scale
+    monkeypatch.setattr(Flow, "fit_scale", lambda self, w: fits.append(len(w)) or fit_scale(self, w))
+    config = replace(TINY, images=32, warmup=16, mapping_rounds=1)
+    whole, states = Trainer(config, flat()), []
+    for _ in whole.run():
+        states.append(copy.deepcopy(whole.state()))
+    assert fits == [20]  # four steps of warm-up, and the first of the adversary
+    for state, again in ((states[1], [20]), (states[5], [])):
+        fits.clear()
+        resumed = Trainer(config, flat())
+        resumed.restore(state)
+        list(resumed.run())
+        assert fits == again and state_equal(resumed.state(), whole.state())
 
 
 def test_same_seed_same_run():

@@ -113,7 +113,7 @@ def test_w_avg_follows_the_mapping_network():
 def test_samples_get_the_brightness_of_the_pictures():
     means = []
     for value in (30, 220):
-        trainer = Trainer(replace(TINY, images=4 * 120, batch=4, lr=0.01, d_lr=0.01, ema=0.9), pictures(value))
+        trainer = Trainer(replace(TINY, images=4 * 60, lr=0.02, d_lr=0.02, ema=0.9), pictures(value))
         for _ in trainer.run():
             pass
         images = trainer.ema.synthesis(trainer.ema.mapping(draw(64, 8)), trainer.ema.fixed_noise(64))

@@ -86,7 +86,7 @@ def test_a_run_writes_what_it_promises_and_goes_on(tmp_path):
     assert model.img_resolution == 8 and model.card == {"licence": "CC0"}
     assert model.encoder is not None and model.discriminator is not None
     with Image.open(folder / "samples.png") as sheet:
-        assert sheet.size == (2 * 8, 5 * 8)  # two held out; five rows
+        assert sheet.size == (2 * 64, 5 * 64)  # two held out; five rows
     _, row = rows(folder / "log.csv")
     assert row["images"] == "16" and float(row["psnr"]) == steps[-1].psnr
     assert float(row["reconstruction"]) == pytest.approx(steps[-1].losses["reconstruction"])
@@ -162,14 +162,15 @@ def test_other_processes_write_nothing(tmp_path, fake):
 @pytest.mark.slow
 def test_leaving_early_keeps_the_last_step_and_a_resumed_run_equals_an_unbroken_one(tmp_path):
     args = {"every": 1e9, "snapshot_every": 8}
-    list(train(flat(), tmp_path / "whole.safetensors", TINY, run=tmp_path / "whole", **args))
-    for stop in (12, 24, None):
-        steps = train(flat(), tmp_path / "parts.safetensors", TINY, run=tmp_path / "parts", resume=stop != 12, **args)
+    config = replace(TINY, images=24)
+    list(train(flat(), tmp_path / "whole.safetensors", config, run=tmp_path / "whole", **args))
+    for stop in (12, 20, None):
+        steps = train(flat(), tmp_path / "parts.safetensors", config, run=tmp_path / "parts", resume=stop != 12, **args)
         for step in steps:
             if step.images_seen == stop:
                 break
         steps.close()
-        assert load_checkpoint(tmp_path / "parts" / "checkpoint.pt")["images_seen"] == (stop or 40)
+        assert load_checkpoint(tmp_path / "parts" / "checkpoint.pt")["images_seen"] == (stop or 24)
     for name in ("{}.safetensors", "{}/latest.safetensors"):
         a, b = (tensors(tmp_path / name.format(which)) for which in ("whole", "parts"))
         assert same(a, b)
@@ -311,6 +312,12 @@ def test_a_full_disk_ends_a_run_with_one_line(tmp_path, monkeypatch, fake):
     with pytest.raises(TrainingError, match="No space left on device"):
         list(steps)
     assert load_checkpoint(folder / "checkpoint.pt")["seen"] == 4
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path, fake):
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="file/run cannot be written to .*; name a folder that can be"):
+        next(train(flat(), tmp_path / "m.safetensors", TINY, run=tmp_path / "file" / "run"))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])

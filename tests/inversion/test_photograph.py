@@ -293,6 +293,6 @@ def test_looking_again_mends_the_guess_and_never_harms_it():
     left = 1 - CORRECTION / 2  # of the error, after each look: half of it is seen
     torch.testing.assert_close(second, left**2 * first)
     torch.testing.assert_close(later, left**8 * first, atol=1e-6, rtol=1e-4)
-    model.encoder.forward = lambda images: -images.mean(dim=(2, 3)).log()[:, None, :]  # each look makes it worse
-    first, later = encode(model, images), encode(model, images, looks=3)
+    model.encoder.forward = lambda images: 4 * images.mean(dim=(2, 3)).log()[:, None, :]  # each look leads astray
+    first, later = encode(model, images[:2]), encode(model, images[:2], looks=1)
     assert torch.equal(first.code, later.code)

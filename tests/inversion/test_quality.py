@@ -22,11 +22,25 @@ def fake(image):
     return None if small.mean() < 80 else small.ravel() @ WEIGHTS
 
 
+def see_faces(patch):
+    for module in (diversity, metrics, evaluate):
+        patch.setattr(module, "describe", fake)
+    patch.setattr(quality, "FEWEST", 3)
+
+
 @pytest.fixture
 def faces(monkeypatch):
-    for module in (diversity, metrics, evaluate):
-        monkeypatch.setattr(module, "describe", fake)
-    monkeypatch.setattr(quality, "FEWEST", 3)
+    see_faces(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def measured(model, people, trained, tmp_path_factory):
+    """The records of a whole model, and the folder of its pictures."""
+    out = tmp_path_factory.mktemp("measured")
+    with pytest.MonkeyPatch.context() as patch:
+        see_faces(patch)
+        walk = measure_model(load(model), people, CONFIG, data=[trained], out=out, memorised=out / "m.png")
+        return list(walk), out
 
 
 @pytest.fixture
@@ -58,8 +72,8 @@ def by_setting(records, measure):
     return {record["setting"]: record for record in records if record["measure"] == measure}
 
 
-def test_all_measures_of_a_whole_model(whole, people, trained, faces, tmp_path):
-    records = list(measure_model(whole, people, CONFIG, data=[trained], out=tmp_path, memorised=tmp_path / "m.png"))
+def test_all_measures_of_a_whole_model(measured):
+    records, out = measured
     assert list(dict.fromkeys(record["measure"] for record in records)) == list(CONVENTIONS)
     assert all(not record["missing"] for record in records), records
 
@@ -85,12 +99,12 @@ def test_all_measures_of_a_whole_model(whole, people, trained, faces, tmp_path):
     assert all(record["sharpness"] == pytest.approx(record["laplacian_ratio"] ** 0.5) for record in between.values())
     assert records[-1]["nearest_least"] <= records[-1]["nearest_median"]
     for name in ("samples-0.5", "samples-1", "midpoints", "m"):
-        assert pixels(tmp_path / f"{name}.png").std() > 10
+        assert pixels(out / f"{name}.png").std() > 10
 
 
-def test_two_runs_tell_the_same(whole, people, trained, faces):
-    first, second = (without_times(measure_model(whole, people, CONFIG, data=[trained])) for _ in range(2))
-    assert first == second
+def test_two_runs_tell_the_same(whole, people, trained, faces, measured):
+    first = without_times(measured[0])
+    assert without_times(measure_model(whole, people, CONFIG, data=[trained])) == first
     other = QualityConfig(**{**vars(CONFIG), "seed": 1})
     assert without_times(measure_model(whole, people, other, data=[trained])) != first
 
@@ -178,8 +192,8 @@ def test_bad_settings_are_refused_before_the_work(whole, people):
         next(measure_model(whole, people / "nowhere", CONFIG))
 
 
-def test_lines_stand_under_their_convention(whole, people, trained, faces):
-    records = list(measure_model(whole, people, CONFIG, data=[trained]))
+def test_lines_stand_under_their_convention(measured):
+    records, _ = measured
     first, second = quality_line(records[0], None), quality_line(records[1], "real")
     assert first.startswith("real: real pictures at the generator's size") and "\n  held out " in first
     assert second.startswith("  training ") and "\n" not in second
@@ -188,8 +202,8 @@ def test_lines_stand_under_their_convention(whole, people, trained, faces):
     assert not any("None" in line for line in lines)
 
 
-def test_the_summary_holds_every_record(whole, people, trained, faces):
-    records = list(measure_model(whole, people, CONFIG, data=[trained]))
+def test_the_summary_holds_every_record(whole, people, trained, measured):
+    records, _ = measured
     summary = quality_summary(whole, people, CONFIG, records, data=[trained])
     assert sum(len(summary[measure]) for measure in CONVENTIONS) == len(records)
     assert summary["generator"] == "tiny" and summary["data"] == [trained.name] and summary["settings"]["samples"] == 6
