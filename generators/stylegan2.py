@@ -192,10 +192,12 @@ class Block(nn.Module):
             x = x + short
         if self.torgb is not None:
             rgb = self.torgb(x, ws[:, self.num_conv]).float()
-            image = rgb if image is None else upsample2d(image, self.up_kernel) + rgb
+            if image is not None:
+                rgb = upsample2d(image, self.up_kernel) + rgb
             if self.patch is not None:  # the last doubling is drawn in place (Shi et al. 2016, sub-pixel convolution)
-                rgb = self.patch(x, ws[:, self.num_conv]).float()
-                image = upsample2d(image, self.up_kernel) + F.pixel_shuffle(rgb, 2)
+                patches = self.patch(x, ws[:, self.num_conv]).float()
+                rgb = upsample2d(rgb, self.up_kernel) + F.pixel_shuffle(patches, 2)
+            image = rgb
         return x, image
 
 

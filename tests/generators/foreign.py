@@ -122,7 +122,7 @@ def embedded(tensor, *, legacy=True, place=b"cpu"):
 
 
 def module(class_name, parameters=(), buffers=(), modules=(), **attributes):
-    """A torch module as persistence pickles its state, numpy's numbers in it; hooks where it holds others, to be brief."""
+    """A torch module as persistence pickles its state, with numbers of numpy; hooks where it holds others."""
     hooks = vars(torch.nn.Module()) if modules else {}
     state = hooks | attributes | {
         "training": False, "_modules": dict(modules), "act_gain": np.sqrt(2), "padding": np.int64(1),
