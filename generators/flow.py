@@ -72,7 +72,7 @@ class Flow(nn.Module):
     def fit_scale(self, w: Float[Tensor, "count w_dim"]) -> None:
         """Take mean and scale of w from examples."""
         self.w_mean.copy_(w.mean(dim=0))
-        self.w_scale.copy_(w.std(dim=0))
+        self.w_scale.copy_(w.std(dim=0).clamp(min=1e-6))
 
     def loss(
         self, w: Float[Tensor, "batch w_dim"], rng: torch.Generator, *, dropout: float = 0.1

@@ -119,6 +119,16 @@ def test_evaluate_space_tells_a_row_for_each_model(latent, model, folders):
     assert "Plausible: as near to a data picture as 95% of the held-out ones are" in text
 
 
+def test_spaces_need_no_other_generator(latent, model, monkeypatch):
+    monkeypatch.setenv("LATENT_GENERATOR", "nobody")
+    result = latent("evaluate", "digits", "--space", "digits", "--json")
+    assert result.exit_code == 0, result.output
+    (one,) = objects(result)
+    assert (one["pictures"], one["held_out"], one["numbers"]) == (1438, 359, 16)
+    assert one["mse"] < 0.03 and one["nearest_label"] > 0.95 and one["same_label"] > 0.95
+    assert one["between"] > 0.95 and one["completeness"] > 0.8 and one["coverage"] > 0.8
+
+
 def test_evaluate_space_with_data_of_its_own(latent, model, folders):
     result = latent("evaluate", folders / "left", "--space", model, "--data", folders / "right", "--json")
     assert result.exit_code == 0, result.output
@@ -131,10 +141,13 @@ def test_what_space_means(latent, model, folders):
     assert result.exit_code == 0 and objects(result)[-1]["n"] == 1  # the space of a search
     assert latent("evaluate", folders, model).exit_code == 2
     assert latent("evaluate", folders, "--space", model, "--model").exit_code == 2
+    result = latent("evaluate", folders, "--space", model, "--lr", 1, "-g", model)
+    assert result.exit_code == 2 and "--lr, --generator: not used" in result.stderr
     refused(latent("evaluate", folders / "left", "--space", "nobody"), "nobody")
     refused(latent("evaluate", folders / "left", "--space", model, "--limit", 7), "needs 6")
 
 
+@pytest.mark.slow
 def test_plot_and_search_by_the_real_command(model, folders, tmp_path):
     def run(*args):
         return subprocess.run([sys.executable, "-m", "cli", *map(str, args)], cwd=ROOT, capture_output=True, text=True,

@@ -20,8 +20,7 @@ def match_moments(
 ) -> StyleGAN2:
     """A copy of model whose w has the moments of the pictures' codes, and whose w_avg is their mean.
 
-    Where the mapping network does not end in a linear layer, as the published ones do not, only w_avg is set. Of fewer
-    pictures than four for each number of w, only the mean is taken: their covariance would leave most of W out.
+    Where the mapping network does not end in a linear layer, as the published ones do not, only w_avg is set.
     """
     model = copy.deepcopy(model)
     encoder = model.encoder
@@ -37,10 +36,7 @@ def match_moments(
     assert isinstance(last, EqualLinear)
     z = torch.randn(samples, model.z_dim, generator=torch.Generator().manual_seed(seed)).to(device)
     w = model.map(z, None)
-    if len(codes) < 4 * model.w_dim:
-        recolour = torch.eye(model.w_dim, device=device)
-    else:
-        recolour = power(codes.T.cov(), 0.5) @ power(w.T.cov(), -0.5)
+    recolour = power(codes.T.cov(), 0.5) @ power(w.T.cov(), -0.5)
     bias = recolour @ (last.bias * last.lr - w.mean(dim=0)) + mean
     assign(last, recolour @ (last.weight * last.gain), bias)
     return model
