@@ -53,7 +53,7 @@ def report_pictures(pictures: Pictures) -> list[str]:
     lines = [f"{count} pictures of {size} {place}"]
     if pictures.resized:
         lines.append(f"{pictures.resized} of them were of another size or shape: cropped to their centre, and resized")
-    if pictures.grey:
+    if pictures.grey and pictures.images.shape[1] == 3:
         lines.append(f"{pictures.grey / count:.0%} of them have no colour")
     if pictures.duplicates:
         lines.append(f"warning: {pictures.duplicates} equal others; what is held out may be among those trained on")
