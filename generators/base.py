@@ -56,6 +56,14 @@ class Generator(nn.Module, ABC):
     ) -> Float[Tensor, "batch channels height width"]:
         """Render styles to images, RGB in [-1, 1]; values may overshoot slightly."""
 
+    def styles_of(
+        self, w: Float[Tensor, "batch w_dim"], truncation_psi: float = 1.0
+    ) -> Float[Tensor, "batch num_ws w_dim"]:
+        """The same w for every layer, moved towards w_avg (the truncation trick, Karras et al. 2019, appendix B)."""
+        if truncation_psi != 1.0:
+            w = self.w_avg.lerp(w, truncation_psi)
+        return w[:, None].expand(-1, self.num_ws, -1)
+
     def fixed_noise(self, batch: int) -> Noise:
         """The noise saved with the weights, the same for every image; zeros where none was saved."""
         return self.no_noise(batch)

@@ -239,10 +239,7 @@ class StyleGAN3(Generator):
         c: Float[Tensor, "batch c_dim"] | None = None,
         truncation_psi: float = 1.0,
     ) -> Float[Tensor, "batch num_ws w_dim"]:
-        w = self.map(z, c)
-        if truncation_psi != 1.0:
-            w = self.w_avg.lerp(w, truncation_psi)
-        return w[:, None].expand(-1, self.num_ws, -1)
+        return self.styles_of(self.map(z, c), truncation_psi)
 
     def synthesis(
         self,

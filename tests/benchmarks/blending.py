@@ -15,7 +15,6 @@ import click
 from tests.benchmarks.common import (
     PORTRAITS,
     distance,
-    draw_pairs,
     generator_option,
     inverted,
     json_option,
@@ -57,6 +56,7 @@ def main(
 ) -> None:
     """Measure children and midpoints of pairs of test people."""
     from generators import load
+    from inversion.smoothness import draw_pairs
 
     model = load(generator)
     people = inverted(model, source, recipe, limit)

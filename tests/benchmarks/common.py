@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,15 +40,6 @@ def inverted(generator: "Generator", source: Path, recipe: str, limit: int | Non
         else:
             click.echo(f"left out: {result}", err=True)
     return found
-
-
-def draw_pairs(names: list[str], count: int, seed: int) -> list[tuple[str, str]]:
-    """So many different pairs of different names, or all that there are."""
-    import numpy as np
-
-    pairs = list(combinations(sorted(names), 2))
-    chosen = np.random.default_rng(seed).permutation(len(pairs))[:count]
-    return [pairs[i] for i in chosen]
 
 
 def distance(a: "np.ndarray | None", b: "np.ndarray | None") -> float | None:
