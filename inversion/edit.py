@@ -12,6 +12,7 @@ from generators.base import Generator, Noise, layers_between
 from inversion.errors import SettingsError, SpaceMismatch
 from inversion.latent import Latent, LatentSpace, check_same_space
 
+PLACES = 16  # px: the styles that act there place the features that noise adds to, so noise goes with them
 BANDS = {"coarse": (1, 15), "middle": (16, 63), "fine": (64, 2**20)}  # px; Karras et al. 2019, section 3.1
 
 
@@ -84,18 +85,18 @@ def blend(latents: Sequence[Latent], weights: Sequence[float] | None = None) -> 
 
 
 def crossover(a: Latent, b: Latent, *, low: int, high: int, generator: Generator) -> Latent:
-    """a with b's styles, and noise, at the layers that act at resolutions low..high, in pixels (style mixing).
+    """a with b's styles at the layers that act at resolutions low..high, in pixels (style mixing).
 
-    Raises SpaceMismatch outside w_plus, GeneratorError if the generator has no layer there.
-    Karras et al. 2019, section 3.1.
+    The noise is that of the latent whose styles act at PLACES, or at the generator's largest size below. Raises
+    SpaceMismatch outside w_plus, GeneratorError if the generator has no layer there. Karras et al. 2019, section 3.1.
     """
     check_alike([a, b])
     check_w_plus(a, generator)
     layers = list(layers_between(generator, low, high))
     code = a.code.clone()
     code[:, layers] = b.code[:, layers]
-    noise = tuple(n if low <= n.shape[2] <= high else m for m, n in zip(a.noise, b.noise, strict=True))
-    return replace(a, code=code, noise=noise)
+    places = max((r for r in generator.ws_resolutions if r <= PLACES), default=PLACES)
+    return replace(a, code=code, noise=b.noise if low <= places <= high else a.noise)
 
 
 def mix(generator: Generator, coarse: Latent, middle: Latent, fine: Latent | None = None) -> Latent:
@@ -124,13 +125,16 @@ def mix(generator: Generator, coarse: Latent, middle: Latent, fine: Latent | Non
 def truncate(latent: Latent, generator: Generator, psi: float) -> Latent:
     """Move towards the average image: psi 0 gives w_avg, 1 leaves the latent as it is, above 1 exaggerates.
 
-    Raises SpaceMismatch in z, SettingsError if psi is not finite. Karras et al. 2019, appendix B.
+    Noise moves from the generator's fixed noise to the latent's and stays there above 1, as in `mix_noise`. Raises
+    SpaceMismatch in z, SettingsError if psi is not finite. Karras et al. 2019, appendix B.
     """
     check_finite("psi", psi)
     if latent.space is LatentSpace.Z:
         raise SpaceMismatch("the latent is in z, truncation works in w and w_plus; call .to_w_plus(generator) first")
     average = fit_to(latent.code, "w_avg", generator.w_avg)
-    return replace(latent, code=average.lerp(latent.code, psi))
+    share = min(max(psi, 0.0), 1.0)
+    noise = mix_noise([generator.fixed_noise(len(latent)), latent.noise], [1 - share, share])
+    return replace(latent, code=average.lerp(latent.code, psi), noise=noise)
 
 
 def apply_direction(

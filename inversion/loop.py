@@ -1,6 +1,6 @@
 """Inversion: find the latent whose image is the target. The loop is `optimize`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import cos, inf, isfinite, pi
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator
+from generators.hardware import has_bf16
 from inversion.errors import SettingsError
 from inversion.latent import Latent, LatentSpace
 from inversion.losses import Candidate, Objective
@@ -36,9 +37,11 @@ class InvertConfig:
     lr_rampdown: float = 0.25  # share of the steps, cosine
     w_jitter: float = 0.0  # noise on w or w_plus in units of its spread, falling to 0 over jitter_ramp of the steps
     jitter_ramp: float = 0.75
-    optimize_noise: bool = False
+    optimize_noise: bool = False  # beside the code, kept at unit variance
+    detail: float = 0.0  # share of the steps, the last ones, that move the noise alone: what no style draws
+    detail_lr: float = 0.5  # peak, of those steps
     loss: Mapping[str, float] = field(default_factory=lambda: {"pixel": 1.0})  # term -> weight
-    patience: int | None = None  # stop after so many steps that together gain less than 0.1 %; None: never
+    patience: int | None = None  # stop after so many steps that gain under 0.1 %, even before the detail; None: never
     bf16: bool | None = None  # None: where the processor has units for it
     seed: int = 0
 
@@ -46,6 +49,7 @@ class InvertConfig:
         ranges = {
             "steps": self.steps >= 0, "looks": self.looks >= 0, "restarts": self.restarts >= 1, "lr": 0 < self.lr < inf,
             "lr_rampup": 0 <= self.lr_rampup <= 1, "lr_rampdown": 0 <= self.lr_rampdown <= 1,
+            "detail": 0 <= self.detail <= 1, "detail_lr": 0 < self.detail_lr < inf,
             "w_jitter": 0 <= self.w_jitter < inf, "jitter_ramp": 0 < self.jitter_ramp <= 1,
             "patience": self.patience is None or self.patience >= 1,
             "start": self.start in STARTS, "optimizer": self.optimizer in OPTIMIZERS,
@@ -72,55 +76,69 @@ class Step:
         return torch.stack(list(self.losses.values())).sum(dim=0)
 
 
-def optimize(generator: Generator, init: Latent, objective: Objective, config: InvertConfig) -> Iterator[Step]:
+def optimize(
+    generator: Generator,
+    init: Latent,
+    objective: Objective,
+    config: InvertConfig,
+    *,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> Iterator[Step]:
     """Descend the objective from init, yielding every step; stop early by leaving the loop.
 
     Each image of a batch moves as it would alone. The latent of a step is the one that its losses were taken at,
-    jitter included: step 0 is init, and config.steps updates give config.steps + 1 of them.
+    jitter included: step 0 is init, and config.steps updates give config.steps + 1 of them. clock tells which share of
+    the time is gone: the schedule then hurries so that all of it fits, and ends at 1.
     """
     code = init.code.detach().clone().requires_grad_()
     noise = tuple(n.detach().clone().requires_grad_(config.optimize_noise) for n in init.noise)
     moved = [code, *(noise if config.optimize_noise else ())]
     optimizer = OPTIMIZERS[config.optimizer](moved, lr=config.lr)
     jitter = Jitter(generator, code.shape[1:], config) if config.w_jitter and config.steps else None
+    turn = 1 - config.detail if noise else 1.0  # the share that is done when the code stops and the noise takes over
 
     for index in range(config.steps + 1):
+        done = max(index / max(config.steps, 1), min(clock(), 1.0))
+        if turn <= done < 1 and code.requires_grad:
+            code.requires_grad_(False)
+            optimizer = OPTIMIZERS[config.optimizer]([n.requires_grad_() for n in noise], lr=config.detail_lr)
         with precision(code.device, config.bf16):
-            shift = jitter(index / config.steps) if jitter and index else 0.0
+            shift = jitter(done / turn) if jitter and index and done < turn else 0.0
             latent = Latent(code + shift, init.space, noise)
             ws = latent.to_ws(generator)
             candidate = Candidate(generator.synthesis(ws, noise).float(), ws, noise)
             losses = {name: weight * term(candidate).float() for name, (weight, term) in objective.items()}
         yield Step(index, detached(latent), {name: loss.detach() for name, loss in losses.items()})
 
-        if index == config.steps:
+        if index == config.steps or done >= 1:
             return
-        optimizer.param_groups[0]["lr"] = config.lr * lr_ramp(index / config.steps, config)
+        optimizer.param_groups[0]["lr"] = lr_at(done, turn, config)
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()  # a sum keeps images independent
         optimizer.step()
-        if config.optimize_noise:
+        if code.requires_grad and config.optimize_noise:
             whiten_(noise)
 
 
 def descend(
     generator: Generator, init: Latent, objective: Objective, config: InvertConfig, *, budget: float | None = None
 ) -> Iterator[Step]:
-    """`optimize`, cut by patience and by budget (seconds), yielding the best step so far of every image.
+    """`optimize`, cut by patience and fitted into budget (seconds), yielding the best step so far of every image.
 
     An image whose patience has run out keeps what it has, so that it ends as it would alone; the batch goes on until
     all have.
     """
     start = monotonic()
+    clock = (lambda: 0.0) if budget is None else (lambda: (monotonic() - start) / max(budget, 1e-9))
     best, mark, since, live = None, None, 0, None
-    for step in optimize(generator, init, objective, config):
+    for step in optimize(generator, init, objective, config, clock=clock):
         best = step if best is None else better(best, step, live)
         mark = torch.full_like(best.total, inf) if mark is None else mark
         gained = best.total < 0.999 * mark
         mark, since = torch.where(gained, best.total, mark), torch.where(gained, 0, since + 1)
         live = since < (config.patience or inf)
         yield replace(best, index=step.index)
-        if not live.any() or (budget is not None and monotonic() - start >= budget):
+        if not live.any():
             return
 
 
@@ -165,6 +183,13 @@ def w_spread(generator: Generator, *, samples: int = 10_000, seed: int = 0) -> f
     return float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt())
 
 
+def lr_at(done: float, turn: float, config: InvertConfig) -> float:
+    """Learning rate at done in [0, 1), of the code before turn, and of the noise from there on."""
+    if done < turn:
+        return config.lr * lr_ramp(done / turn, config)
+    return config.detail_lr * lr_ramp((done - turn) / (1 - turn), config)
+
+
 def lr_ramp(t: float, config: InvertConfig) -> float:
     """Learning-rate factor in [0, 1] at t in [0, 1): linear up, cosine down."""
     down = 1.0 if config.lr_rampdown == 0 else min(1.0, (1.0 - t) / config.lr_rampdown)
@@ -184,23 +209,6 @@ def precision(device: torch.device, bf16: bool | None) -> torch.autocast | nullc
     """bf16 autocast where it is asked for, or by default where the processor has units for it."""
     wanted = has_bf16(device) if bf16 is None else bf16
     return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether device computes bf16 in hardware, so that it is the faster choice."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and "avx512_bf16" in cpu_flags()
-
-
-def cpu_flags() -> frozenset[str]:
-    """The processor's feature flags as Linux names them; empty elsewhere."""
-    try:
-        with open("/proc/cpuinfo") as f:
-            line = next((row for row in f if row.startswith(("flags", "Features"))), "")
-    except OSError:
-        return frozenset()
-    return frozenset(line.partition(":")[2].split())
 
 
 def detached(latent: Latent) -> Latent:

@@ -31,6 +31,7 @@ class TermContext:
     generator: Generator
     target: Float[Tensor, "batch channels height width"]  # RGB, [-1, 1], of the generator's size
     init_ws: Float[Tensor, "batch num_ws w_dim"] | None = None  # where the descent starts; None: no anchor term
+    init_noise: Noise | None = None  # likewise; None: no detail term
     seed: int = 0  # for the samples that the prior is measured on
 
 
@@ -156,6 +157,21 @@ def anchor(init_ws: Float[Tensor, "batch num_ws w_dim"] | None) -> Term:
     return lambda candidate: (candidate.ws - start).square().mean(dim=(1, 2))
 
 
+def detail(init_noise: Noise | None) -> Term:
+    """Mean squared distance of each noise map from where it started, summed over the maps; SettingsError if None."""
+    if init_noise is None:
+        raise SettingsError("the loss detail needs a start; pass init_noise, or leave detail out")
+    start = tuple(n.detach().clone() for n in init_noise)
+
+    def term(candidate: Candidate) -> Float[Tensor, " batch"]:
+        total = candidate.image.new_zeros(len(candidate.image))
+        for noise, first in zip(candidate.noise, start, strict=True):
+            total = total + (noise - first).square().mean(dim=(1, 2, 3))
+        return total
+
+    return term
+
+
 Builder = Callable[[TermContext], Term]
 
 TERMS: dict[str, Builder] = {
@@ -173,6 +189,7 @@ TERMS: dict[str, Builder] = {
     "prior": lambda context: latent_prior(measure_whitening(context.generator, seed=context.seed)),
     "delta": lambda context: layer_spread,
     "anchor": lambda context: anchor(context.init_ws),
+    "detail": lambda context: detail(context.init_noise),
 }
 
 

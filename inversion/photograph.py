@@ -115,7 +115,7 @@ def best_start(generator: Generator, images: Tensor, config: InvertConfig, *, bu
     """
     if config.start != "random" or config.restarts == 1:
         return first_guess(generator, images, config.start, config.space, seed=config.seed, looks=config.looks)
-    best, short = None, replace(config, steps=config.steps // 10, patience=None)
+    best, short = None, replace(config, steps=config.steps // 10, patience=None, detail=0.0)
     share = None if budget is None else budget / (2 * config.restarts)
     for k in range(config.restarts):
         start = first_guess(generator, images, "random", config.space, seed=config.seed + k)
@@ -128,7 +128,8 @@ def best_start(generator: Generator, images: Tensor, config: InvertConfig, *, bu
 
 def context_of(generator: Generator, images: Tensor, init: Latent, config: InvertConfig) -> TermContext:
     with torch.no_grad():
-        return TermContext(generator=generator, target=images, init_ws=init.to_ws(generator), seed=config.seed)
+        start = init.to_ws(generator)
+    return TermContext(generator=generator, target=images, init_ws=start, init_noise=init.noise, seed=config.seed)
 
 
 def invert(

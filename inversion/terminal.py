@@ -176,6 +176,7 @@ SEARCH_IN = options(
     click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd", "rmsprop"])),
     click.option("--patience", type=int, metavar="N", help="Stop after N steps without gain."),
     click.option("--noise/--no-noise", "optimize_noise", default=None, help="Whether the noise moves too."),
+    click.option("--detail", type=float, metavar="X", help="Share of the steps that move the noise alone, at the end."),
 )  # but for the space, which `evaluate` asks for in its own way
 SEARCH = options(click.option("--space", type=click.Choice(SPACES), help="What moves."), SEARCH_IN)
 

@@ -58,7 +58,8 @@ def test_invert_writes_what_it_reports(latent, photos, tmp_path):
     for record, name in zip(report, "abc", strict=True):
         assert record["latent"] == str(out / f"{name}.latent.safetensors")
         assert record["steps"] == 3 and record["seconds"] > 0 and record["peak_memory_mb"] > 10
-        assert record["identity"] is None and set(record["losses"]) == {"pixel", "laplacian", "features", "anchor"}
+        assert record["identity"] is None
+        assert set(record["losses"]) == {"pixel", "laplacian", "features", "anchor", "detail"}
         difference = (pixels(out / f"{name}.png") - pixels(out / f"{name}.target.png").astype(float)) / 127.5
         assert record["psnr_db"] == pytest.approx(10 * np.log10(4 / np.mean(difference**2)), abs=0.1)
         assert read_bundle(record["latent"]).history["photograph"] == record["file"]
@@ -84,11 +85,13 @@ def test_no_steps_is_the_first_guess(latent, model, photos, tmp_path):
 
 def test_settings_reach_the_search(latent, photos, latents, tmp_path):
     given = ["--lr", 0.02, "--space", "w", "--loss", "l1=2", "--restarts", 2, "--patience", 9, "--optimizer", "sgd"]
+    given += ["--detail", 0.5]
     result = latent("invert", photos[0], "-o", tmp_path, "--no-align", "--steps", 2, *given, "--budget", "2m")
     assert result.exit_code == 0, result.output
     settings = read_bundle(tmp_path / "a.latent.safetensors").history["settings"]
     wanted = {"lr": 0.02, "space": "w", "loss": {"l1": 2.0}, "restarts": 2, "start": "random", "patience": 9}
-    assert settings == settings | wanted | {"steps": 2, "optimizer": "sgd", "optimize_noise": False, "seed": 0}
+    wanted |= {"steps": 2, "optimizer": "sgd", "optimize_noise": False, "detail": 0.5, "seed": 0}
+    assert settings == settings | wanted
     result = latent("invert", *photos, "-o", tmp_path, "--no-align", "--steps", 0, "--init", latents[0])
     assert result.exit_code == 0, result.output
     for name in "abc":

@@ -18,7 +18,7 @@ class LoopConfig:
     w_penalty: float = 0.0005  # of the mean square of codes, and twenty times that of the offsets between layers
     ema: float = 0.998  # decay a step, at a batch of 16; less at first
     clip: float = 5.0  # gradient norm
-    precision: str = "bf16"  # of autocast: bf16, fp32, or fp16, which scales its losses and needs a GPU
+    precision: str = "auto"  # of autocast: bf16, fp32, or fp16 for GPUs; auto: bf16 where the device has units for it
     mirror: bool = True  # photographs are mirrored half of the time
     seed: int = 0
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from generators.discriminator import Discriminator
 from generators.errors import TrainingError
+from generators.hardware import has_bf16
 from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.config import LoopConfig
@@ -21,14 +22,10 @@ class Method:
     averaged = ""  # the name of the part of it that is averaged over time; "" is all
 
     def __init__(self, config: LoopConfig, device: torch.device) -> None:
-        if config.precision not in PRECISIONS:
-            raise TrainingError(f"no precision named {config.precision!r}; choose one of {', '.join(PRECISIONS)}")
-        if config.precision == "fp16" and device.type == "cpu":
-            raise TrainingError("precision fp16 needs a GPU, and this run is on the cpu; give --precision bf16")
-        self.device, self.precision, self.clip = device, config.precision, config.clip
+        self.device, self.precision, self.clip = device, precision_on(device, config.precision), config.clip
         self.optimizers: dict[str, torch.optim.Adam] = {}
         self.rates: dict[str, float] = {}  # of learning, before warm-up and ramp-down
-        self.scale = 2.0**16 if config.precision == "fp16" else 1.0  # of losses, so that small gradients survive fp16
+        self.scale = 2.0**16 if self.precision == "fp16" else 1.0  # of losses, so that small gradients survive fp16
         self.good_steps = self.skipped = 0  # since the scale was last changed; updates left out in all
 
     def step(
@@ -91,6 +88,20 @@ class Method:
             self.good_steps = self.good_steps + 1 if finite else 0
             if not finite or self.good_steps % 2000 == 0:
                 self.scale *= 2.0 if finite else 0.5
+
+
+def precision_on(device: torch.device, wanted: str) -> str:
+    """One of PRECISIONS; for auto bf16 where device has units for it, and fp32 elsewhere, where bf16 is slower.
+
+    TrainingError for another name, and for fp16 on the cpu.
+    """
+    if wanted == "auto":
+        return "bf16" if has_bf16(device) else "fp32"
+    if wanted not in PRECISIONS:
+        raise TrainingError(f"no precision named {wanted!r}; choose one of auto, {', '.join(PRECISIONS)}")
+    if wanted == "fp16" and device.type == "cpu":
+        raise TrainingError("precision fp16 needs a GPU, and this run is on the cpu; leave --precision out")
+    return wanted
 
 
 class Judge(nn.Module):

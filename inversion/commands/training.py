@@ -53,7 +53,7 @@ SETTINGS: dict[str, dict[str, tuple[Any, str]]] = {  # group -> setting -> type,
         "path_every": (N, "Steps from one to the next.  [8]"),
         "ema": (X, "Decay a step of the averaged model, at a batch of 16.  [0.998]"),
         "clip": (X, "Largest gradient norm.  [5]"),
-        "precision": (CHOICE(["bf16", "fp16", "fp32"]), "Of autocast; fp16 needs a GPU.  [bf16]"),
+        "precision": (CHOICE(["auto", "bf16", "fp16", "fp32"]), "Of autocast; auto: bf16 if in hardware.  [auto]"),
     },
     "Its adversary": {
         "warmup": (NONE, "Images before it enters.  [a fifth of --images, to 12000]"),

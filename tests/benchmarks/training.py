@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--batch", default=16, show_default=True)
 @click.option("--plain", is_flag=True, help="StyleGAN2 as published, in place of the joint run.")
 @click.option("--augment", default="diff", show_default=True, help="diff, ada or none.")
-@click.option("--precision", default="bf16", show_default=True, help="bf16, fp16 or fp32.")
+@click.option("--precision", default="auto", show_default=True, help="auto, bf16, fp16 or fp32.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--steps", default=10, show_default=True, help="After three that are not counted.")
 @json_option

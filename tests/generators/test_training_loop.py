@@ -185,8 +185,8 @@ def test_pictures_are_mirrored_where_that_is_asked_for(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"precision": "fp16"}, "fp16 needs a GPU, and this run is on the cpu; give --precision bf16"),
-        ({"precision": "tf32"}, "no precision named 'tf32'; choose one of bf16, fp16, fp32"),
+        ({"precision": "fp16"}, "fp16 needs a GPU, and this run is on the cpu; leave --precision out"),
+        ({"precision": "tf32"}, "no precision named 'tf32'; choose one of auto, bf16, fp16, fp32"),
         ({"augment_kind": "cutmix"}, "no augmentation named 'cutmix'; choose one of diff, ada, none"),
         ({"batch": 1}, "batch is 1; give 2 or more"),
     ],

@@ -5,7 +5,7 @@ import torch
 
 from generators.errors import GeneratorError
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from inversion.edit import apply_direction, blend, crossover, interpolate, mix, path, truncate
+from inversion.edit import apply_direction, blend, crossover, interpolate, mix, mix_noise, path, truncate
 from inversion.errors import SettingsError, SpaceMismatch
 from inversion.latent import Latent, LatentSpace, synthesize
 
@@ -147,13 +147,14 @@ def test_blend_of_nothing():
         blend([])
 
 
-def test_crossover_takes_styles_and_noise_of_a_resolution(generator, trio):
+def test_crossover_takes_styles_of_a_resolution(generator, trio):
     a, b, _ = trio
     assert generator.ws_resolutions == (4, 8, 8, 16, 16, 16)
     mixed = crossover(a, b, low=8, high=8, generator=generator)
     assert torch.equal(mixed.code[:, 1:3], b.code[:, 1:3])
     assert torch.equal(mixed.code[:, [0, 3, 4, 5]], a.code[:, [0, 3, 4, 5]])
-    assert [torch.equal(n, m) for n, m in zip(mixed.noise, b.noise, strict=True)] == [False, True, True, False, False]
+    assert mixed.noise is a.noise  # whose styles act at 16 px
+    assert crossover(a, b, low=16, high=64, generator=generator).noise is b.noise
     assert same(crossover(a, b, low=4, high=16, generator=generator), b)
     assert not torch.equal(a.code, mixed.code)
 
@@ -194,7 +195,13 @@ def test_truncate_moves_towards_the_average(generator, trio):
     assert torch.equal(truncate(a, generator, 0.0).code, generator.w_avg.expand(1, 6, 8))
     half = truncate(a, generator, 0.5)
     torch.testing.assert_close(half.code - generator.w_avg, (a.code - generator.w_avg) / 2)
-    assert half.noise is a.noise
+    fixed = generator.fixed_noise(1)
+    expected = mix_noise([fixed, a.noise], [0.5, 0.5])
+    assert all(map(torch.equal, half.noise, expected)) and not torch.equal(half.noise[0], a.noise[0])
+    assert all(map(torch.equal, truncate(a, generator, 0.0).noise, fixed))
+    assert truncate(a, generator, 1.0).noise is a.noise and truncate(a, generator, 1.5).noise is a.noise
+    plain = replace(a, noise=fixed)
+    assert all(map(torch.equal, truncate(plain, generator, 0.5).noise, fixed))
     with pytest.raises(SpaceMismatch, match="to_w_plus"):
         truncate(Latent(random(1, 8, seed=0), LatentSpace.Z, a.noise), generator, 0.5)
     with pytest.raises(SettingsError, match="psi is nan"):

@@ -1,10 +1,12 @@
 import math
+from copy import deepcopy
 from dataclasses import replace
 from itertools import count
 
 import pytest
 import torch
 
+from generators.training.method import precision_on
 from inversion import loop
 from inversion.encoder import random_guess
 from inversion.errors import SettingsError
@@ -38,7 +40,8 @@ def targets(generator, batch=3):
 
 def run(generator, images, config, init=None, budget=None):
     init = init or random_guess(generator, len(images), config.space, config.seed)
-    terms = objective(config.loss, TermContext(generator=generator, target=images, init_ws=init.to_ws(generator)))
+    start = {"init_ws": init.to_ws(generator), "init_noise": init.noise}
+    terms = objective(config.loss, TermContext(generator=generator, target=images, **start))
     return list(descend(generator, init, terms, config, budget=budget))
 
 
@@ -53,12 +56,13 @@ def scripted(generator, values, **changes):
     return list(descend(generator, random_guess(generator, len(values[0]), config.space, 0), table(values), config))
 
 
-@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("moves", [{}, {"optimize_noise": True}, {"detail": 0.4}])
 @pytest.mark.parametrize("space", SPACES)
-def test_each_image_goes_as_it_would_alone(generator, space, noise):
+def test_each_image_goes_as_it_would_alone(generator, space, moves):
     images = targets(generator)
     jitter = 0.0 if space is LatentSpace.Z else 0.02
-    config = settings(space=space, optimize_noise=noise, w_jitter=jitter, loss={"pixel": 1.0, "noise": 0.1})
+    loss = {"pixel": 1.0, "noise": 0.1, "detail": 0.01}
+    config = settings(space=space, w_jitter=jitter, loss=loss, **moves)
     together = run(generator, images, config)[-1]
     assert not torch.equal(together.latent.code[0], together.latent.code[1])
     for i in range(len(images)):
@@ -172,6 +176,59 @@ def test_budget_ends_the_search(generator, monkeypatch):
     assert run(generator, images, settings())[-1].index == 12
 
 
+def test_the_schedule_hurries_with_the_clock(generator):
+    init = random_guess(generator, 1, LatentSpace.W_PLUS, 0)
+    terms = objective(PIXEL, TermContext(generator=generator, target=targets(generator, 1)))
+    config, clock = settings(steps=1000, detail=0.5, lr_rampup=0.0), count()
+    moved = [moves(init, s.latent) for s in optimize(generator, init, terms, config, clock=lambda: next(clock) / 10)]
+    assert moved == [(False, False)] + 5 * [(True, False)] + 5 * [(True, True)]
+
+
+def moves(init, latent):
+    """Whether the code and whether the noise are elsewhere than in init."""
+    return not torch.equal(init.code, latent.code), not all(map(torch.equal, init.noise, latent.noise))
+
+
+def test_detail_moves_the_noise_after_the_code(generator):
+    init = random_guess(generator, 1, LatentSpace.W_PLUS, 0)
+    terms = objective(PIXEL, TermContext(generator=generator, target=targets(generator, 1)))
+    for detail, at in ((0.0, 12), (0.25, 9), (1.0, 0)):
+        config = settings(detail=detail, w_jitter=0.1, lr_rampup=0.0, lr_rampdown=0.0)
+        steps = [step.latent for step in optimize(generator, init, terms, config)]
+        assert [moves(init, latent)[1] for latent in steps] == [index > at for index in range(13)]
+        assert all(torch.equal(latent.code, steps[at].code) for latent in steps[at:])
+        assert moves(init, steps[-1])[0] is (at > 0)
+
+
+def test_detail_finds_what_no_style_draws(generator):
+    truth = sample_latent(generator, batch=2, seed=1)
+    noise = generator.sample_noise(2, 3)
+    images, generator = lively(generator, truth, noise)
+    init = replace(truth, noise=generator.fixed_noise(2))
+    plain, fine = (run(generator, images, settings(steps=100, detail=d), init)[-1].total for d in (0.0, 0.5))
+    assert (fine < 0.5 * plain).all()
+    free, held = (
+        run(generator, images, settings(steps=100, detail=0.5, loss=PIXEL | {"detail": weight}), init)[-1].latent.noise
+        for weight in (1e-6, 1.0)
+    )
+    assert sum(d.square().sum() for d in difference(held, init.noise)) < 0.1 * sum(
+        d.square().sum() for d in difference(free, init.noise)
+    )
+
+
+def lively(generator, latent, noise):
+    """What the latent draws with that noise, by a copy of the generator on which noise counts, and the copy."""
+    generator = deepcopy(generator)
+    for name, parameter in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.data.fill_(0.3)
+    return synthesize(generator, replace(latent, noise=noise)), generator
+
+
+def difference(one, two):
+    return [a - b for a, b in zip(one, two, strict=True)]
+
+
 @pytest.mark.parametrize("budget", [0.0, -1.0, math.inf, math.nan])
 def test_a_budget_is_some_seconds(budget):
     with pytest.raises(SettingsError, match="seconds above 0"):
@@ -281,8 +338,8 @@ def test_one_image_that_diverges_leaves_the_others_alone(generator):
 def test_bf16_by_the_processors_flags(monkeypatch):
     cpu = torch.device("cpu")
     for flags, fits in ((frozenset({"avx2"}), False), (frozenset({"avx2", "avx512_bf16"}), True)):
-        monkeypatch.setattr(loop, "cpu_flags", lambda flags=flags: flags)
-        assert loop.has_bf16(cpu) is fits
+        monkeypatch.setattr("generators.hardware.cpu_flags", lambda flags=flags: flags)
+        assert precision_on(cpu, "auto") == ("bf16" if fits else "fp32")
         with loop.precision(cpu, None):
             assert torch.is_autocast_enabled("cpu") is fits
         with loop.precision(cpu, not fits):

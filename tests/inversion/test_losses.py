@@ -73,6 +73,7 @@ def context(generator, perceptual, monkeypatch):
         generator=generator,
         target=draw(BATCH, 3, 16, 16, seed=1).tanh(),
         init_ws=draw(BATCH, generator.num_ws, generator.w_dim, seed=2),
+        init_noise=generator.sample_noise(BATCH, 6),
     )
 
 
@@ -90,8 +91,8 @@ def test_an_image_scores_in_a_batch_as_alone(name, context, candidate):
     together = TERMS[name](context)(candidate)
     assert together.shape == (BATCH,)
     for i in range(BATCH):
-        init = context.init_ws[i : i + 1]
-        alone = TermContext(generator=context.generator, target=context.target[i : i + 1], init_ws=init)
+        start = {"init_ws": context.init_ws[i : i + 1], "init_noise": tuple(n[i : i + 1] for n in context.init_noise)}
+        alone = TermContext(generator=context.generator, target=context.target[i : i + 1], **start)
         noise = tuple(n[i : i + 1] for n in candidate.noise)
         one = Candidate(candidate.image[i : i + 1], candidate.ws[i : i + 1], noise)
         torch.testing.assert_close(TERMS[name](alone)(one), together[i : i + 1], rtol=1e-4, atol=1e-6)
@@ -108,9 +109,9 @@ def test_every_term_pulls_on_something(name, context, candidate):
     assert all(g.isfinite().all() and g.abs().amax() > 0 for g in grads)
 
 
-@pytest.mark.parametrize("name", ["pixel", "l2", "l1", "laplacian", "ms_ssim", "lpips", "features", "anchor"])
+@pytest.mark.parametrize("name", ["pixel", "l2", "l1", "laplacian", "ms_ssim", "lpips", "features", "anchor", "detail"])
 def test_the_target_itself_scores_nothing(name, context):
-    found = Candidate(context.target, context.init_ws, ())
+    found = Candidate(context.target, context.init_ws, context.init_noise)
     torch.testing.assert_close(TERMS[name](context)(found), torch.zeros(BATCH), rtol=0, atol=1e-5)
 
 

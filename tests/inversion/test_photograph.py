@@ -221,7 +221,7 @@ def test_invert_a_photograph(generator, astronaut, tmp_path):
     assert history["photograph_sha256"] == sha256_of(tmp_path / "me.png")
     assert history["alignment"]["photo_size"] == [512, 512] and history["alignment"]["faces"] == 1
     assert history["settings"] == result.history["settings"] and history["settings"]["space"] == "w_plus"
-    assert history["losses"].keys() == {"pixel", "laplacian", "ms_ssim", "anchor"}
+    assert history["losses"].keys() == {"pixel", "laplacian", "ms_ssim", "anchor", "detail"}
     assert history["recipe"] == "custom" and history["metrics"] == result.metrics
 
 
