@@ -6,8 +6,6 @@ Matching for Generative Modeling"). A prior fitted to an encoder's codes after P
 Autoencoders".
 """
 
-from math import log
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,7 +35,7 @@ class Flow(nn.Module):
         self.steps = steps
         self.register_buffer("w_mean", torch.zeros(w_dim))
         self.register_buffer("w_scale", torch.ones(w_dim))
-        frequencies = torch.linspace(0, log(200), FREQUENCIES).exp()
+        frequencies = torch.tensor([200 ** (i / (FREQUENCIES - 1)) for i in range(FREQUENCIES)])
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(

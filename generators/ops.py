@@ -24,7 +24,7 @@ class EqualLinear(nn.Module):
         self, inputs: int, outputs: int, *, bias: float = 0.0, lr: float = 1.0, activate: bool = False
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs).div_(lr))
         self.bias = nn.Parameter(torch.full((outputs,), bias / lr))
         self.gain, self.lr, self.activate = lr / inputs**0.5, lr, activate
 
@@ -58,9 +58,8 @@ class EqualConv(nn.Module):
 
 def fir_kernel(taps: tuple[float, ...] = (1, 3, 3, 1)) -> Float[Tensor, "size size"]:
     """Separable low-pass filter as a 2-D kernel that sums to one."""
-    line = torch.tensor(taps, dtype=torch.float32)
-    kernel = torch.outer(line, line)
-    return kernel / kernel.sum()
+    total = sum(taps) ** 2
+    return torch.tensor([[a * b / total for b in taps] for a in taps], dtype=torch.float32)
 
 
 def fir(

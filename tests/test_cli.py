@@ -36,6 +36,12 @@ print([name for name in ("torch", "numpy", "PIL", "dlib") if name in sys.modules
     assert done.stdout.strip() == "[]"
 
 
+def test_a_model_loads_without_torchs_compiler():  # whose import takes longer than all the rest
+    code = "import sys, generators; generators.load('portraits'); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("name", sorted(main.commands))
 def test_every_command_has_an_example_that_parses(name):
     text = CliRunner().invoke(main, [name, "--help"]).output

@@ -187,4 +187,4 @@ def export_latent(source: str, out: Path, model: str) -> None:
               "images": len(latent)}
     tell(record, "{file}  {space}  {images} image{s}".format(**record, s="" if len(latent) == 1 else "s"))
     if latent.noise and kind in (".npz", ".npy"):
-        say("left out: the noise, without which it renders a little differently; .pt has a place for it")
+        say("left out: the noise, without which it renders less exactly; .pt has a place for it")
