@@ -18,23 +18,29 @@ FREQUENCIES = 32  # of the embedding of time, a sine and a cosine each
 class Flow(nn.Module):
     """A velocity field over w, and its integral from z in `steps` Euler steps. z and w have the same width.
 
-    w is w_mean + w_scale * y for the y that the field moves, so that it works on numbers of unit size.
+    w is w_mean + y @ w_axes for the y that the field moves, where w_axes is the root of w's covariance, and the field
+    starts as that of a Gaussian, so that only what is not Gaussian is left to learn. gaussian=False is the kind of
+    earlier models: w is w_mean + w_scale * y, and all is left to learn.
     """
 
     w_mean: Tensor
+    w_axes: Tensor
     w_scale: Tensor
     frequencies: Tensor
 
-    def __init__(self, w_dim: int, *, hidden: int, blocks: int, steps: int) -> None:
+    def __init__(self, w_dim: int, *, hidden: int, blocks: int, steps: int, gaussian: bool = True) -> None:
         super().__init__()
         self.first = nn.Linear(w_dim + 2 * FREQUENCIES, hidden)
         self.blocks = nn.ModuleList(FlowBlock(hidden) for _ in range(blocks))
         self.last = nn.Linear(hidden, w_dim)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
-        self.steps = steps
+        self.steps, self.gaussian = steps, gaussian
         self.register_buffer("w_mean", torch.zeros(w_dim))
-        self.register_buffer("w_scale", torch.ones(w_dim))
+        if gaussian:
+            self.register_buffer("w_axes", torch.eye(w_dim))
+        else:
+            self.register_buffer("w_scale", torch.ones(w_dim))
         frequencies = torch.tensor([200 ** (i / (FREQUENCIES - 1)) for i in range(FREQUENCIES)])
         self.register_buffer("frequencies", frequencies, persistent=False)
 
@@ -45,7 +51,7 @@ class Flow(nn.Module):
         y = z.float()
         for k in range(self.steps):
             y = y + self.velocity(y, torch.full((len(y),), k / self.steps, device=y.device)).float() / self.steps
-        return self.w_mean + self.w_scale * y
+        return self.w_mean + (y @ self.w_axes if self.gaussian else y * self.w_scale)
 
     def velocity(
         self,
@@ -59,7 +65,8 @@ class Flow(nn.Module):
         x = self.first(torch.cat([y, time], dim=1))
         for i, block in enumerate(self.blocks):
             x = block(x, time, None if keep is None else keep[i])
-        return self.last(x)
+        x, t = self.last(x), t[:, None]
+        return x + y * (2 * t - 1) / (t**2 + (1 - t) ** 2) if self.gaussian else x
 
     @property
     def fitted(self) -> bool:
@@ -67,21 +74,38 @@ class Flow(nn.Module):
         return bool(self.last.weight.any())
 
     @torch.no_grad()
-    def fit_scale(self, w: Float[Tensor, "count w_dim"]) -> None:
-        """Take mean and scale of w from examples."""
+    def fit_moments(self, w: Float[Tensor, "count w_dim"]) -> None:
+        """Take the mean of w, and its covariance, or scale, from examples.
+
+        The fewer there are, the less of what they say of two numbers together is believed (Ledoit and Wolf 2004). The
+        symmetric root changes little when they do, so that what was learned in its coordinates still holds.
+        """
         self.w_mean.copy_(w.mean(dim=0))
-        self.w_scale.copy_(w.std(dim=0).clamp(min=1e-6))
+        if not self.gaussian:
+            self.w_scale.copy_(w.std(dim=0).clamp(min=1e-6))
+            return
+        covariance = w.double().T.cov()
+        own = covariance.diagonal().clamp(min=1e-12).diag()
+        values, axes = torch.linalg.eigh(covariance.lerp(own, w.shape[1] / (w.shape[1] + len(w))))
+        self.w_axes.copy_((axes * values.clamp(min=float(values[-1]) * 1e-8).sqrt()) @ axes.T)
 
     def loss(
-        self, w: Float[Tensor, "batch w_dim"], rng: torch.Generator, *, dropout: float = 0.1
+        self, w: Float[Tensor, "batch w_dim"], rng: torch.Generator, *, dropout: float = 0.02
     ) -> Float[Tensor, ""]:
-        """Mean squared error of the velocity at a random point of the line from a random z to each w."""
-        y = (w - self.w_mean) / self.w_scale
+        """Mean squared error of the velocity at a random point of the line from a random z to each w.
+
+        In units of the variance of w.
+        """
+        y = w - self.w_mean
+        y = torch.linalg.solve(self.w_axes, y, left=False) if self.gaussian else y / self.w_scale
         z = torch.randn(y.shape, generator=rng).to(y.device)
         t = torch.rand(len(y), generator=rng).to(y.device)
         keep = torch.rand(len(self.blocks), len(y), self.first.out_features, generator=rng).to(y.device)
         keep = (keep >= dropout).float() / (1 - dropout)
-        return (self.velocity(z.lerp(y, t[:, None]), t, keep).float() - (y - z)).square().mean()
+        error = self.velocity(z.lerp(y, t[:, None]), t, keep).float() - (y - z)
+        if not self.gaussian:
+            return error.square().mean()
+        return (error @ self.w_axes).square().sum(dim=1).mean() / self.w_axes.square().sum()
 
 
 class FlowBlock(nn.Module):

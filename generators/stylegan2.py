@@ -28,6 +28,7 @@ class StyleGAN2Config:
     embed_dim: int | None = None  # numbers that a class label becomes; None: w_dim
     mapping_linear: bool = False  # a last layer without leaky ReLU, so that w is free to be symmetric
     flow_steps: int = 0  # w by so many steps of a learned flow in place of the mapping network; mapping_layers blocks
+    flow_gaussian: bool = False  # which starts as the Gaussian that has w's mean and covariance
     channel_base: int = 32768  # channels at resolution r are min(channel_base / r, channel_max)
     channel_max: int = 512
     channels: tuple[int, ...] | None = None  # or given outright: at 4, 8, 16, ... px
@@ -216,7 +217,8 @@ class StyleGAN2(Generator):
         if config.flow_steps:
             if config.z_dim != config.w_dim or config.c_dim:
                 raise GeneratorError("a flow maps z to a w of as many numbers, without labels; set z_dim, c_dim so")
-            self.map = Flow(config.w_dim, hidden=config.w_dim, blocks=config.mapping_layers, steps=config.flow_steps)
+            sizes = {"hidden": config.w_dim, "blocks": config.mapping_layers, "steps": config.flow_steps}
+            self.map = Flow(config.w_dim, **sizes, gaussian=config.flow_gaussian)
         self.w_slope = 1.0 if config.mapping_linear or config.flow_steps else 0.2
         width = config.channels_at(4)
         self.start = nn.Parameter(torch.randn(1, width, 4, 4))

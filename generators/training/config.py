@@ -33,7 +33,8 @@ class TrainConfig(LoopConfig):
     w_dim: int = 512
     mapping_layers: int = 3
     flow_steps: int = 8  # of the flow that draws w, which is fitted to codes; 0: a mapping network; joint runs alone
-    flow_lr: float = 0.001  # of the flow
+    flow_lr: float = 0.002  # of the flow
+    flow_rounds: int = 9000  # that fit it to the codes of all pictures once the run has ended; fewer in short runs
     mapping_lr: float = 0.3  # of a mapping network, relative to lr
     mapping_rounds: int = 2  # steps of flow, or mapping network and its critic, for each of the rest; joint runs alone
     linear: int = 32  # px of the pictures whose principal components the codes start from; 0: none; joint runs alone

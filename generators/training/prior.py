@@ -4,22 +4,71 @@ Either one takes in the latest codes of photographs in `learn`, and moves the sa
 Every process of a run does the same.
 """
 
+from collections.abc import Iterator
+from copy import deepcopy
+from math import cos, inf, pi
+
 import torch
 from torch import Tensor, nn
 
+from generators.encoder import Encoder
 from generators.flow import Flow
 from generators.ops import EqualLinear
 from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.config import TrainConfig
+from generators.training.data import Pictures
 from generators.training.losses import discriminator_loss, generator_loss, r1_penalty
 from generators.training.method import Method
+
+CODES = 12_288  # that a flow is fitted to
+
+
+@torch.no_grad()
+def codes_of(model: StyleGAN2, pictures: Pictures, count: int, seed: int, *, mirror: bool) -> Float[Tensor, "count w"]:
+    """The shared styles that model's encoder sees in so many pictures, as a run draws them."""
+    assert isinstance(model.encoder, Encoder)
+    rng, codes = torch.Generator().manual_seed(seed), []
+    for part in torch.arange(count).split(64):
+        images = pictures.draw(len(part), rng, mirror=mirror)
+        codes.append(model.encoder.parts(images.to(model.w_avg.device))[0])
+    return torch.cat(codes)
+
+
+def fit_flow(
+    flow: Flow, codes: Float[Tensor, "count w"], *, rounds: int, lr: float, seed: int = 0, batch: int = 256
+) -> Iterator[float]:
+    """Fit flow to codes, of which it keeps back a few; yields the loss on those after each tenth of the rounds.
+
+    The weights are averaged over the last steps, and those stay under which the codes kept back cost least, so that
+    it does not learn the others by heart.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    held, used = codes[: max(1, len(codes) // 20)], codes[max(1, len(codes) // 20) :]
+    flow.fit_moments(used)
+    average, best = deepcopy(flow), (inf, flow.state_dict())
+    optimizer = torch.optim.Adam(flow.parameters(), lr=lr, betas=(0.9, 0.99))
+    for k in range(rounds):
+        optimizer.param_groups[0]["lr"] = lr * min(1, (k + 1) / 100) * (0.5 + 0.5 * cos(pi * k / rounds))
+        some = torch.randint(len(used), (batch,), generator=rng).to(used.device)
+        optimizer.zero_grad()
+        flow.loss(used[some], rng).backward()
+        optimizer.step()
+        with torch.no_grad():
+            for mean, now in zip(average.parameters(), flow.parameters(), strict=True):
+                mean.lerp_(now, 1 / min(k + 1, 200))
+            if (k + 1) * 10 // rounds > k * 10 // rounds:
+                draws = torch.Generator().manual_seed(seed)
+                loss = float(sum(average.loss(held, draws, dropout=0.0) for _ in range(8))) / 8
+                best = min(best, (loss, deepcopy(average.state_dict())), key=lambda pair: pair[0])
+                yield loss
+    flow.load_state_dict(best[1])
 
 
 class FlowPrior:
     """Regression to the latest codes. The discriminator has no say: samples cannot leave the codes to fool it."""
 
-    kept, enough, batch, first_rounds = 12_288, 256, 128, 1500  # codes, codes, codes, rounds
+    kept, enough, batch, first_rounds = CODES, 256, 128, 500  # codes, codes, codes, rounds
 
     def __init__(self, model: StyleGAN2, method: Method, config: TrainConfig) -> None:
         assert isinstance(model.map, Flow)
@@ -37,7 +86,7 @@ class FlowPrior:
             return {}
         rounds = self.rounds
         if not self.flow.fitted:  # all that the warm-up has gathered
-            self.flow.fit_scale(self.codes[:have])
+            self.flow.fit_moments(self.codes[:have])
             rounds = max(rounds, min(self.first_rounds, have // 8))
         loss = torch.zeros((), device=codes.device)
         for _ in range(rounds):

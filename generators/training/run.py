@@ -21,12 +21,15 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.errors import TrainingError
-from generators.files import save_model
+from generators.files import load_model, save_model
+from generators.flow import Flow
 from generators.shapes import UInt8
+from generators.stylegan2 import StyleGAN2
 from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.data import Pictures
 from generators.training.kinds import Step, Training, build_trainer, finished
 from generators.training.monitor import Log, contact_sheet, held_out_psnr, write_picture, write_whole
+from generators.training.prior import CODES, codes_of, fit_flow
 from generators.training.settings import SETTINGS, check_fits
 
 
@@ -113,6 +116,7 @@ def train(
     try:
         for step in trainer.run():
             yield record.write(step)
+        yield from record.finish()
     except GeneratorExit:
         record.checkpoint()
         raise
@@ -228,6 +232,25 @@ class Record:
             self.log.add({"images": progress.images_seen} | row | progress.losses)
             if curves:
                 self.log.draw(self.run / "curve.png")
+
+    def finish(self) -> Iterator[Progress]:
+        """Fit the flow of the model that was kept to what its encoder sees in all pictures; a tenth of it at a time."""
+        c, last = self.config, self.trainer.ema
+        if not (isinstance(last, StyleGAN2) and isinstance(last.map, Flow) and getattr(c, "joint", False)):
+            return
+        model = load_model(self.out, device=last.w_avg.device)
+        assert isinstance(model, StyleGAN2) and isinstance(model.map, Flow)
+        model.map.load_state_dict(last.map.state_dict())  # so that the end of a run can be repeated
+        rounds, began = min(c.flow_rounds, c.images // 8), monotonic()
+        codes = codes_of(model, self.kept, min(CODES, 4 * len(self.kept.images)), c.seed, mirror=c.mirror)
+        losses = fit_flow(model.map.requires_grad_(), codes, rounds=rounds, lr=c.flow_lr, seed=c.seed)
+        for tenth, loss in enumerate(losses, 1):
+            left = (monotonic() - began) * (10 / tenth - 1)
+            if rounds >= 100:
+                yield Progress(self.trainer.images_seen, c.images, 0.0, left, {"flow": loss}, None, True)
+        with writing(self.run):
+            save_model(model.requires_grad_(False), self.out, dtype=self.dtype)
+            write_picture(contact_sheet(model, self.held), self.run / "samples.png")
 
     def checkpoint(self) -> None:
         """Write the state after the last step, unless it is there."""

@@ -152,8 +152,8 @@ def test_resumed_run_equals_an_unbroken_one(config, tmp_path):
 
 def test_codes_gathered_by_a_warmup_are_part_of_the_state(monkeypatch):
     """A run that is taken up in its warm-up fits the flow as an unbroken one does, and no second time later."""
-    fits, fit_scale = [], Flow.fit_scale
-    monkeypatch.setattr(Flow, "fit_scale", lambda self, w: fits.append(len(w)) or fit_scale(self, w))
+    fits, fit_moments = [], Flow.fit_moments
+    monkeypatch.setattr(Flow, "fit_moments", lambda self, w: fits.append(len(w)) or fit_moments(self, w))
     config = replace(TINY, images=32, warmup=16, mapping_rounds=1)
     whole, states = Trainer(config, flat()), []
     for _ in whole.run():
