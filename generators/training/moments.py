@@ -1,4 +1,4 @@
-"""Give samples of the mapping network the mean and covariance that the codes of photographs have.
+"""Give samples of the mapping network, or flow, the mean and covariance that the codes of photographs have.
 
 Its last layer is linear, so this is an exact change of that layer (Sun et al. 2016, "CORAL": whiten, then recolour).
 """
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from generators.encoder import Encoder
+from generators.flow import Flow
 from generators.ops import EqualLinear, assign
 from generators.shapes import Float, UInt8
 from generators.stylegan2 import Mapping, StyleGAN2
@@ -40,6 +41,20 @@ def match_moments(
     bias = recolour @ (last.bias * last.lr - w.mean(dim=0)) + mean
     assign(last, recolour @ (last.weight * last.gain), bias)
     return model
+
+
+@torch.no_grad()
+def recolour(flow: Flow, *, samples: int = 20_000, seed: int = 0) -> None:
+    """Give what a flow draws the mean and covariance that it took from its codes, of which few steps draw too little.
+
+    After its last fit: what it learned is in the coordinates that it had before.
+    """
+    z = torch.randn(samples, len(flow.w_mean), generator=torch.Generator().manual_seed(seed)).to(flow.w_mean.device)
+    w = torch.cat([flow(part) for part in z.split(2000)])
+    change = power(w.T.cov(), -0.5) @ flow.w_axes  # the symmetric root of the codes' covariance
+    shift = (flow.w_mean - w.mean(dim=0)) @ change
+    flow.w_axes.copy_(flow.w_axes @ change)
+    flow.w_mean.add_(shift)
 
 
 def power(matrix: Float[Tensor, "n n"], exponent: float) -> Float[Tensor, "n n"]:

@@ -28,6 +28,7 @@ from generators.stylegan2 import StyleGAN2
 from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.data import Pictures
 from generators.training.kinds import Step, Training, build_trainer, finished
+from generators.training.moments import recolour
 from generators.training.monitor import Log, contact_sheet, held_out_psnr, write_picture, write_whole
 from generators.training.prior import CODES, codes_of, fit_flow
 from generators.training.settings import SETTINGS, check_fits
@@ -248,6 +249,9 @@ class Record:
             left = (monotonic() - began) * (10 / tenth - 1)
             if rounds >= 100:
                 yield Progress(self.trainer.images_seen, c.images, 0.0, left, {"flow": loss}, None, True)
+        if model.map.gaussian:
+            recolour(model.map)
+        model.w_avg.copy_(codes.mean(dim=0))
         with writing(self.run):
             save_model(model.requires_grad_(False), self.out, dtype=self.dtype)
             write_picture(contact_sheet(model, self.held), self.run / "samples.png")

@@ -9,6 +9,7 @@ import generators
 from generators.files import save_model
 from generators.flow import Flow
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from generators.training.moments import recolour
 from generators.training.prior import fit_flow
 
 
@@ -123,3 +124,14 @@ def test_fitting_keeps_what_the_codes_kept_back_like_best():
     with torch.no_grad():
         kept = float(sum(flow.loss(held, draws, dropout=0.0) for _ in range(8))) / 8
     assert kept == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_recolouring_gives_samples_the_moments_of_the_codes():
+    flow, w = small(steps=2), leaning(20_000)  # two steps: far too few
+    flow.fit_moments(w)
+    torch.nn.init.normal_(flow.last.weight, std=0.3, generator=rng())
+    z = torch.randn(20_000, 2, generator=rng(0))
+    assert not torch.allclose(flow(z).T.cov(), w.T.cov(), rtol=0.2)
+    recolour(flow)
+    torch.testing.assert_close(flow(z).mean(dim=0), w.mean(dim=0), atol=0.05, rtol=0)
+    torch.testing.assert_close(flow(z).T.cov(), w.T.cov(), rtol=0.01, atol=0.01)
