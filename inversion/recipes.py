@@ -25,7 +25,7 @@ RECIPES = {
     # What the styles then still miss goes to the noise, so that no style has to bend for it (the aim of Wang et al.
     # 2022, "High-Fidelity GAN Inversion for Image Attribute Editing", which learns its detail maps).
     "default": InvertConfig(
-        steps=200, lr=0.1, detail=0.3,
+        steps=150, lr=0.1, detail=0.3,
         loss={"pixel": 2.0, "laplacian": 0.5, "features": 0.1, "anchor": 0.005, "detail": 0.002},
     ),
 }
