@@ -38,7 +38,7 @@ class Flow(nn.Module):
         self.steps, self.gaussian = steps, gaussian
         self.register_buffer("w_mean", torch.zeros(w_dim))
         if gaussian:
-            self.register_buffer("w_axes", torch.eye(w_dim))
+            self.register_buffer("w_axes", torch.zeros(w_dim, w_dim).fill_diagonal_(1))
         else:
             self.register_buffer("w_scale", torch.ones(w_dim))
         frequencies = torch.tensor([200 ** (i / (FREQUENCIES - 1)) for i in range(FREQUENCIES)])
