@@ -1,6 +1,6 @@
 """Edits: pure functions from latents to a latent. To add one, write a function."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import fsum, isfinite
 
@@ -87,7 +87,7 @@ def blend(latents: Sequence[Latent], weights: Sequence[float] | None = None) -> 
 def crossover(a: Latent, b: Latent, *, low: int, high: int, generator: Generator) -> Latent:
     """a with b's styles at the layers that act at resolutions low..high, in pixels (style mixing).
 
-    The noise is that of the latent whose styles act at PLACES, or at the generator's largest size below. Raises
+    The noise is that of the latent whose styles act at PLACES, or at the generator's nearest size. Raises
     SpaceMismatch outside w_plus, GeneratorError if the generator has no layer there. Karras et al. 2019, section 3.1.
     """
     check_alike([a, b])
@@ -95,8 +95,7 @@ def crossover(a: Latent, b: Latent, *, low: int, high: int, generator: Generator
     layers = list(layers_between(generator, low, high))
     code = a.code.clone()
     code[:, layers] = b.code[:, layers]
-    places = max((r for r in generator.ws_resolutions if r <= PLACES), default=PLACES)
-    return replace(a, code=code, noise=b.noise if low <= places <= high else a.noise)
+    return replace(a, code=code, noise=b.noise if low <= placing(generator.ws_resolutions) <= high else a.noise)
 
 
 def mix(generator: Generator, coarse: Latent, middle: Latent, fine: Latent | None = None) -> Latent:
@@ -183,6 +182,11 @@ def _mix_maps(maps: Sequence[Float[Tensor, "batch 1 h w"]], weights: Sequence[fl
     power = torch.stack([abs(w) / total * m.square().mean(dim=(1, 2, 3), keepdim=True) for w, m in pairs]).sum(dim=0)
     have = mixed.square().mean(dim=(1, 2, 3), keepdim=True)
     return mixed * (power / have.clamp_min(1e-12)).sqrt()
+
+
+def placing(resolutions: Iterable[int]) -> int:
+    """Of a generator's resolutions, the one whose styles noise goes with: the nearest to PLACES."""
+    return min(resolutions, key=lambda r: abs(r - PLACES))
 
 
 def slerp(p: Float[Tensor, "*batch dim"], q: Float[Tensor, "*batch dim"], t: float) -> Float[Tensor, "*batch dim"]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from generators.base import Generator
-from inversion.edit import PLACES, check_alike, check_w_plus, mix_noise
+from inversion.edit import check_alike, check_w_plus, mix_noise, placing
 from inversion.errors import SettingsError
 from inversion.latent import Latent, LatentSpace
 
@@ -84,9 +84,9 @@ def draw_weights(parents: int, generator: Generator, *, seed: int, index: int, c
 
 
 def combine(parents: Sequence[Latent], generator: Generator, weights: Weights) -> Latent:
-    """The child with these weights: the weighted mean of w_plus parents by resolution, and of noise as at PLACES."""
+    """The child with these weights: the weighted mean of w_plus parents by resolution; noise by `placing`."""
     code = parents[0].code
     table = torch.tensor([weights[r] for r in generator.ws_resolutions], dtype=code.dtype, device=code.device)
     mixed = torch.einsum("lp,pblw->blw", table, torch.stack([parent.code for parent in parents]))
-    shares = weights[min(weights, key=lambda r: abs(r - PLACES))]
-    return Latent(mixed, LatentSpace.W_PLUS, mix_noise([parent.noise for parent in parents], shares))
+    noise = mix_noise([parent.noise for parent in parents], weights[placing(weights)])
+    return Latent(mixed, LatentSpace.W_PLUS, noise)
