@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise
+from generators.base import Generator, Noise, shrink
 from generators.errors import GeneratorError, ModelFileError
 from generators.shapes import Float
 
@@ -58,13 +58,12 @@ class Adapter(Generator):
         return w if truncation_psi == 1.0 else self.w_avg.lerp(w, truncation_psi)
 
     def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise = ()
+        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise = (), *, resolution: int | None = None
     ) -> Float[Tensor, "batch channels height width"]:
-        if ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise GeneratorError(f"ws is {tuple(ws.shape)}; {self.name} takes (batch, {self.num_ws}, {self.w_dim})")
+        size = self.check_inputs(ws, noise, resolution)
         low, high = self.value_range
         gain = 2 / (high - low)
-        return self.draw(ws).float() * gain - (1 + low * gain)  # from -1 to 1 it stays what it is, exactly
+        return shrink(self.draw(ws).float() * gain - (1 + low * gain), size)  # from -1 to 1 it stays what it is, exactly
 
     def draw(self, ws: Float[Tensor, "batch num_ws w_dim"]) -> Any:
         """What the network itself gives, in its own range."""

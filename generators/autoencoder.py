@@ -11,9 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise
+from generators.base import Generator, Noise, shrink
 from generators.errors import GeneratorError
-from generators.pca import check_ws
 from generators.shapes import Float
 
 
@@ -118,11 +117,11 @@ class Autoencoder(Generator):
         return (self.w_avg + truncation_psi * z @ self.spread)[:, None]
 
     def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise
+        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, *, resolution: int | None = None
     ) -> Float[Tensor, "batch channels height width"]:
-        check_ws(self, ws)
+        size = self.check_inputs(ws, noise, resolution)
         x = self.logits(ws[:, 0])
-        return torch.tanh(x / 2) if self.config.output == "bernoulli" else x  # tanh(x / 2) is 2 sigmoid(x) - 1
+        return shrink(torch.tanh(x / 2) if self.config.output == "bernoulli" else x, size)  # tanh(x / 2) is 2 sigmoid(x) - 1
 
     def logits(self, code: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch channels height width"]:
         """The pictures, before the output's sigmoid where it has one."""

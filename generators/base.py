@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generators.errors import GeneratorError
@@ -52,9 +53,35 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise
+        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, *, resolution: int | None = None
     ) -> Float[Tensor, "batch channels height width"]:
-        """Render styles to images, RGB in [-1, 1]; values may overshoot slightly."""
+        """Render styles to images, RGB in [-1, 1]; values may overshoot slightly.
+
+        resolution: a smaller picture, of img_resolution divided by a power of two, for previews and coarse searches;
+        `rendering` tells what it is, and it costs less where the architecture allows. GeneratorError for what does not
+        fit.
+        """
+
+    def rendering(self, resolution: int) -> str:
+        """What `synthesis` gives at a resolution: "full", the picture itself; "averaged", its pixels averaged, exactly;
+        "skip", what the RGB outputs up to there add up to; "fitted", an estimate by a small head, near the average.
+        """
+        return "full" if resolution == self.img_resolution else "averaged"
+
+    def check_inputs(self, ws: Tensor, noise: Noise, resolution: int | None) -> int:
+        """The size to render at; GeneratorError unless styles, noise and size are such as `synthesis` takes."""
+        if ws.shape[1:] != (self.num_ws, self.w_dim):
+            raise GeneratorError(f"ws is {tuple(ws.shape)}; {self.name} takes (batch, {self.num_ws}, {self.w_dim})")
+        if len(noise) != len(self.noise_shapes):
+            raise GeneratorError(f"{len(noise)} noise maps came; {self.name} takes {len(self.noise_shapes)}")
+        for came, wanted in zip((tuple(n.shape[2:]) for n in noise), self.noise_shapes, strict=True):
+            if came != wanted:
+                raise GeneratorError(f"a noise map of {came} came; {self.name} takes {wanted} there")
+        full = self.img_resolution
+        size = full if resolution is None else resolution
+        if size < 1 or full % size or (full // size).bit_count() != 1:
+            raise GeneratorError(f"resolution is {size} px; {self.name} renders {full} px, or a half, a quarter ... of it")
+        return size
 
     def styles_of(
         self, w: Float[Tensor, "batch w_dim"], truncation_psi: float = 1.0
@@ -63,6 +90,15 @@ class Generator(nn.Module, ABC):
         if truncation_psi != 1.0:
             w = self.w_avg.lerp(w, truncation_psi)
         return w[:, None].expand(-1, self.num_ws, -1)
+
+    @torch.no_grad()
+    def sample_w(self, count: int, seed: int = 0) -> Float[Tensor, "count w_dim"]:
+        """So many mapped samples, the same on every device for a given seed; classes are drawn too."""
+        rng, device = torch.Generator().manual_seed(seed), self.w_avg.device
+        z, c = torch.randn(count, self.z_dim, generator=rng).to(device), None
+        if self.c_dim:
+            c = F.one_hot(torch.randint(self.c_dim, (count,), generator=rng), self.c_dim).float().to(device)
+        return self.mapping(z, c)[:, 0]
 
     def fixed_noise(self, batch: int) -> Noise:
         """The noise saved with the weights, the same for every image; zeros where none was saved."""
@@ -85,13 +121,19 @@ class Generator(nn.Module, ABC):
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the weights that decide what `mapping` and `synthesis` give; encoder and discriminator left out."""
+        """Hash of the weights that decide what `mapping` and `synthesis` give; encoder, discriminator, preview left out."""
         digest = hashlib.sha256()
         for key, value in sorted(self.state_dict().items()):
-            if not key.startswith(("encoder.", "discriminator.")):
+            if not key.startswith(("encoder.", "discriminator.", "preview.")):
                 digest.update(f"{key} {tuple(value.shape)}".encode())
                 digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def shrink(image: Float[Tensor, "batch channels h w"], size: int) -> Float[Tensor, "batch channels size size"]:
+    """The image averaged down to size pixels, a divisor of its own; the same object where that is its size."""
+    factor = image.shape[-1] // size
+    return image if factor == 1 else F.avg_pool2d(image, factor)
 
 
 def layers_between(generator: Generator, low: int, high: int) -> tuple[int, ...]:

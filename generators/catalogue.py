@@ -17,6 +17,10 @@ TERMS = {
         "NVIDIA Source Code License, non-commercial: https://github.com/NVlabs/stylegan3/blob/main/LICENSE.txt"
     ),
 }
+FFHQ_TERMS = (
+    "MobileStyleGAN, in the package random-face, which says Apache-2.0; its teacher is StyleGAN2 (NVIDIA Source Code "
+    "License-NC) on FFHQ (CC BY-NC-SA 4.0): treat it as non-commercial"
+)
 DATA = {
     "ffhq": "FFHQ", "ffhqu": "FFHQ-U", "metfaces": "MetFaces", "metfacesu": "MetFaces-U", "celebahq": "CelebA-HQ",
     "afhqv2": "AFHQv2", "afhqcat": "AFHQ Cat", "afhqdog": "AFHQ Dog", "afhqwild": "AFHQ Wild",

@@ -18,6 +18,8 @@ from generators.base import Generator
 from generators.discriminator import Discriminator, DiscriminatorConfig
 from generators.encoder import Encoder, EncoderConfig
 from generators.errors import ModelFileError
+from generators.feature_encoder import FeatureEncoder, FeatureEncoderConfig
+from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
 from generators.pca import PCA, PCAConfig
 from generators.psp import Pyramid, PyramidConfig
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
@@ -27,10 +29,15 @@ FORMAT = "latent-model-1"
 ARCHITECTURES = {
     "stylegan2": (StyleGAN2, StyleGAN2Config),
     "stylegan3": (StyleGAN3, StyleGAN3Config),
+    "mobilestylegan": (MobileStyleGAN, MobileStyleGANConfig),
     "autoencoder": (Autoencoder, AutoencoderConfig),
     "pca": (PCA, PCAConfig),
 }  # to add one: a file, and a line here
-ENCODERS = {"encoder": (Encoder, EncoderConfig), "pyramid": (Pyramid, PyramidConfig)}
+ENCODERS = {
+    "encoder": (Encoder, EncoderConfig),
+    "pyramid": (Pyramid, PyramidConfig),
+    "features": (FeatureEncoder, FeatureEncoderConfig),
+}
 
 
 def save_model(generator: Generator, path: Path, *, dtype: torch.dtype = torch.float32) -> None:

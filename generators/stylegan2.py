@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise
+from generators.base import Generator, Noise, shrink
 from generators.errors import GeneratorError
 from generators.flow import Flow
 from generators.ops import SQRT2, EqualConv, EqualLinear, fir_kernel, modulated_conv2d, normalize_2nd_moment, upsample2d
@@ -234,15 +234,9 @@ class StyleGAN2(Generator):
         return self.styles_of(self.map(z, c), truncation_psi)
 
     def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise
+        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, *, resolution: int | None = None
     ) -> Float[Tensor, "batch channels height width"]:
-        if ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise GeneratorError(f"ws is {tuple(ws.shape)}; {self.name} takes (batch, {self.num_ws}, {self.w_dim})")
-        if len(noise) != len(self.noise_shapes):
-            raise GeneratorError(f"{len(noise)} noise maps came; {self.name} takes {len(self.noise_shapes)}")
-        for came, wanted in zip((tuple(n.shape[2:]) for n in noise), self.noise_shapes, strict=True):
-            if came != wanted:
-                raise GeneratorError(f"a noise map of {came} came; {self.name} takes {wanted} there")
+        size = self.check_inputs(ws, noise, resolution)
         x = self.start.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image, layer = None, 0
         for block in self.blocks:
@@ -250,8 +244,14 @@ class StyleGAN2(Generator):
             n = block.num_conv
             x, image = block(x, image, ws[:, layer : layer + n + 1], noise[layer : layer + n])
             layer += n
+            if image is not None and image.shape[-1] == size:
+                return image
         assert image is not None  # the last block always has an RGB output
-        return image
+        return shrink(image, size)
+
+    def rendering(self, resolution: int) -> str:
+        early = self.config.architecture == "skip" and resolution in self.config.resolutions()[:-1]
+        return "skip" if early else super().rendering(resolution)
 
     def fixed_noise(self, batch: int) -> Noise:
         """The noise saved with the weights, the same for every image."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise
+from generators.base import Generator, Noise, shrink
 from generators.errors import GeneratorError, ModelFileError
 from generators.filters import low_pass, shrink, widen
 from generators.ops import EqualLinear, modulated_conv2d
@@ -246,16 +246,15 @@ class StyleGAN3(Generator):
         ws: Float[Tensor, "batch num_ws w_dim"],
         noise: Noise = (),
         transform: Float[Tensor, "*_ 3 3"] | None = None,
+        *,
+        resolution: int | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
         """Render styles to images; transform (see `placement`), one or one an image, goes before input.transform."""
-        if ws.shape[1:] != (self.num_ws, self.w_dim):
-            raise GeneratorError(f"ws is {tuple(ws.shape)}; {self.name} takes (batch, {self.num_ws}, {self.w_dim})")
-        if noise:
-            raise GeneratorError(f"{len(noise)} noise maps came; {self.name} takes none, so pass ()")
+        size = self.check_inputs(ws, noise, resolution)
         x = self.input(ws[:, 0], transform)
         for layer, w in zip(self.layers, ws[:, 1:].unbind(1), strict=True):
             x = layer(x, w)
-        return x * self.config.output_scale
+        return shrink(x * self.config.output_scale, size)
 
 
 def placement(right: float = 0.0, down: float = 0.0, degrees: float = 0.0) -> Float[Tensor, "3 3"]:

@@ -121,6 +121,23 @@ def describe(image: Image.Image) -> Float[np.ndarray, " 128"] | None:
     return np.array(_recognizer().compute_face_descriptor(pixels, largest))
 
 
+def chip_details(image: Image.Image, size: int, padding: float) -> tuple[tuple[float, float, float, float], float] | None:
+    """Where dlib cuts a chip of size x size pixels for the largest face: left, top, right, bottom, and the angle.
+
+    In pixels of the image, counted from the middle of its first one, looked for as `describe` does; None without a face.
+    """
+    photo = read_image(image)
+    scale = _describe_scale(photo)
+    shapes, _ = _detect(photo, scale)
+    if not shapes:
+        return None
+    found = _dlib().get_face_chip_details(max(shapes, key=lambda s: s.rect.area()), size, padding)
+    left, top, right, bottom = (
+        (v + 0.5) / scale - 0.5 for v in (found.rect.left(), found.rect.top(), found.rect.right(), found.rect.bottom())
+    )
+    return (left, top, right, bottom), float(found.angle)
+
+
 def paste_back(photo: Image.Image, crop: Image.Image, alignment: Alignment, feather: float = 0.1) -> Image.Image:
     """Put a crop back where `align` took it; every pixel outside of it stays exactly as it was.
 
@@ -259,7 +276,7 @@ def _dlib() -> Any:
     return dlib
 
 
-def _weights(name: str) -> str:
+def model_file(name: str) -> str:
     """Path of a dlib model; the package that ships it is located, not imported, since its import fails."""
     spec = find_spec("face_recognition_models")
     for folder in spec.submodule_search_locations or () if spec else ():
@@ -276,9 +293,9 @@ def _detector() -> Any:
 
 @cache
 def _predictor() -> Any:
-    return _dlib().shape_predictor(_weights("shape_predictor_68_face_landmarks.dat"))
+    return _dlib().shape_predictor(model_file("shape_predictor_68_face_landmarks.dat"))
 
 
 @cache
 def _recognizer() -> Any:
-    return _dlib().face_recognition_model_v1(_weights("dlib_face_recognition_resnet_model_v1.dat"))
+    return _dlib().face_recognition_model_v1(model_file("dlib_face_recognition_resnet_model_v1.dat"))

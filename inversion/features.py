@@ -1,4 +1,4 @@
-"""Networks that losses and metrics look through: LPIPS, and the features of a model's own discriminator."""
+"""What losses and metrics look through: EfficientNet-Lite0, LPIPS, dlib's face network, a model's own discriminator."""
 
 import urllib.request
 import warnings
@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from generators.base import Generator
 from inversion.errors import FeatureError, SettingsError
+from inversion.identity import cut_chips, chip_of, face_network
+from inversion.image import to_pil
+from generators.lite import lite_network
 
 Maps = tuple[Float[Tensor, "batch _ _ _"], ...]  # one map of features a level
 
+FACE_PX = 256  # the size at which faces are looked at
 LPIPS_SIZES = (64, 256)  # pixels, smallest and largest image that LPIPS looks at
 BACKBONES = {  # file name, ends in the start of its sha256
     "alex": "alexnet-owt-7be5be79.pth",
@@ -40,8 +44,7 @@ class Lpips(nn.Module):
         """The backbone's maps, each pixel scaled to unit length; compute those of a fixed image once."""
         rgb = fit_size(image, *LPIPS_SIZES).expand(-1, 3, -1, -1)
         maps = self.model.net(self.model.scaling_layer(rgb))  # type: ignore[operator]
-        # The clamp keeps the gradient finite where all channels are zero; the published code gives NaN there.
-        return tuple(m / m.square().sum(dim=1, keepdim=True).clamp_min(1e-20).sqrt() for m in maps)
+        return tuple(unit_length(m) for m in maps)
 
     def distance(self, a: Maps, b: Maps) -> Float[Tensor, " batch"]:
         """Weighted squared difference of two images' features, averaged over pixels and summed over levels."""
@@ -68,6 +71,49 @@ def fit_size(
         scale = smallest / min(height, width)
         return F.interpolate(image, (round(height * scale), round(width * scale)), mode="bilinear")
     return image
+
+
+def perceptual_maps(image: Float[Tensor, "batch channels height width"]) -> Maps:
+    """EfficientNet-Lite0's maps at a half to a thirty-second of the size, each pixel scaled to unit length.
+
+    Images are RGB or grey in [-1, 1]; over 256 px they are averaged down to that, under 64 px enlarged to it.
+    """
+    rgb = fit_size(image, *LPIPS_SIZES).expand(-1, 3, -1, -1)
+    return tuple(unit_length(m.float()) for m in lite_network(str(image.device)).maps(rgb))
+
+
+def perceptual_distance(a: Maps, b: Maps) -> Float[Tensor, " batch"]:
+    """Squared difference of two images' maps, summed over channels, averaged over pixels and then over the levels.
+
+    LPIPS without its learned weights (Zhang et al. 2018): 0 for equal images, at most 4.
+    """
+    levels = [(x - y).square().sum(dim=1).mean(dim=(1, 2)) for x, y in zip(a, b, strict=True)]
+    return torch.stack(levels).mean(dim=0)
+
+
+def unit_length(x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+    """Each pixel scaled to length one; the clamp keeps the gradient finite where all channels are zero."""
+    return x / x.square().sum(dim=1, keepdim=True).clamp_min(1e-20).sqrt()
+
+
+class Faces:
+    """dlib's face network on the largest face of each of some images, RGB in [-1, 1], in places that stay."""
+
+    def __init__(self, images: Float[Tensor, "batch 3 height width"]) -> None:
+        small = fit_size(images, FACE_PX, FACE_PX)
+        found = [chip_of(to_pil(image)) for image in small]
+        self.seen = torch.tensor([float(chip is not None) for chip in found], device=images.device)
+        whole = torch.tensor([[2 / 149, 0, -1], [0, 2 / 149, -1]])
+        self.chips = torch.stack([whole if chip is None else chip for chip in found]).to(images.device)
+        self.network = face_network(str(images.device))
+
+    def maps(self, images: Float[Tensor, "batch 3 height width"]) -> Maps:
+        """The network's maps of other images, at the same places."""
+        return self.network.maps(cut_chips(fit_size(images, FACE_PX, FACE_PX), self.chips))
+
+    def describe(self, maps: Maps) -> Float[Tensor, "batch 128"]:
+        """The descriptors that maps end in."""
+        return self.network.describe(maps)
 
 
 def lpips_network(net: str = "alex", device: str | torch.device = "cpu") -> Lpips:

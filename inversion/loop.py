@@ -32,6 +32,8 @@ class InvertConfig:
     restarts: int = 1  # random starts, of which the best after a tenth of the steps goes on
     steps: int = 200  # 0: the first guess alone
     optimizer: str = "adam"
+    whiten: bool = False  # move w in its standard deviations along its principal axes, and lr is of those; not in z
+    coarse: tuple[tuple[float, int], ...] = ()  # (share, px): up to that share of the steps pictures of that size do
     lr: float = 0.05  # peak, after ramp-up
     lr_rampup: float = 0.05  # share of the steps, linear
     lr_rampdown: float = 0.25  # share of the steps, cosine
@@ -44,6 +46,10 @@ class InvertConfig:
     patience: int | None = None  # stop after so many steps that gain under 0.1 %, even before the detail; None: never
     bf16: bool | None = None  # None: where the processor has units for it
     seed: int = 0
+
+    def size_at(self, done: float, full: int) -> int:
+        """Pixels of the picture that is compared when this share of the steps is done; full is the generator's size."""
+        return next((px for share, px in self.coarse if done < share and px < full), full)
 
     def __post_init__(self) -> None:
         ranges = {
@@ -59,6 +65,11 @@ class InvertConfig:
                 known = {"start": STARTS, "optimizer": tuple(OPTIMIZERS)}.get(name)
                 want = f"one of {', '.join(known)}" if known else "a number in its range: shares 0 to 1, lr above 0"
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; wanted {want}")
+        shares = [share for share, _ in self.coarse]
+        if shares != sorted(set(shares)) or any(not 0 < s < 1 for s in shares) or any(px < 1 for _, px in self.coarse):
+            raise SettingsError(f"coarse is {self.coarse}; give rising shares between 0 and 1, each with its size in px")
+        if self.whiten and self.space is LatentSpace.Z:
+            raise SettingsError("whiten is on in space z, which is white already; leave it out, or search in w or w_plus")
         if self.w_jitter and self.space is LatentSpace.Z:
             raise SettingsError(f"w_jitter is {self.w_jitter} in space z; set it to 0, or search in w or w_plus")
 
@@ -70,6 +81,7 @@ class Step:
     index: int
     latent: Latent
     losses: dict[str, Float[Tensor, " batch"]]
+    size: int = 0  # pixels of the picture that they are of; totals of different sizes do not compare
 
     @property
     def total(self) -> Float[Tensor, " batch"]:
@@ -79,7 +91,7 @@ class Step:
 def optimize(
     generator: Generator,
     init: Latent,
-    objective: Objective,
+    objective: Objective | Callable[[int], Objective],
     config: InvertConfig,
     *,
     clock: Callable[[], float] = lambda: 0.0,
@@ -88,9 +100,15 @@ def optimize(
 
     Each image of a batch moves as it would alone. The latent of a step is the one that its losses were taken at,
     jitter included: step 0 is init, and config.steps updates give config.steps + 1 of them. clock tells which share of
-    the time is gone: the schedule then hurries so that all of it fits, and ends at 1.
+    the time is gone: the schedule then hurries so that all of it fits, and ends at 1. For pictures of several sizes
+    (config.coarse) objective is a function of the size, as `losses.objectives` gives it.
     """
-    code = init.code.detach().clone().requires_grad_()
+    if config.coarse and not callable(objective):
+        raise SettingsError("coarse needs an objective at every size; pass losses.objectives(...), or leave it out")
+    terms = objective if callable(objective) else lambda _: objective
+    axes = Axes(generator, seed=config.seed) if config.whiten else None
+    start = init.code if axes is None else axes.enter(init.code)
+    code = start.detach().clone().requires_grad_()
     noise = tuple(n.detach().clone().requires_grad_(config.optimize_noise) for n in init.noise)
     moved = [code, *(noise if config.optimize_noise else ())]
     optimizer = OPTIMIZERS[config.optimizer](moved, lr=config.lr)
@@ -104,11 +122,11 @@ def optimize(
             optimizer = OPTIMIZERS[config.optimizer]([n.requires_grad_() for n in noise], lr=config.detail_lr)
         with precision(code.device, config.bf16):
             shift = jitter(done / turn) if jitter and index and done < turn else 0.0
-            latent = Latent(code + shift, init.space, noise)
-            ws = latent.to_ws(generator)
-            candidate = Candidate(generator.synthesis(ws, noise).float(), ws, noise)
-            losses = {name: weight * term(candidate).float() for name, (weight, term) in objective.items()}
-        yield Step(index, detached(latent), {name: loss.detach() for name, loss in losses.items()})
+            latent = Latent((code if axes is None else axes.leave(code)) + shift, init.space, noise)
+            ws, size = latent.to_ws(generator), config.size_at(done, generator.img_resolution)
+            candidate = Candidate(generator.synthesis(ws, noise, resolution=size).float(), ws, noise)
+            losses = {name: weight * term(candidate).float() for name, (weight, term) in terms(size).items()}
+        yield Step(index, detached(latent), {name: loss.detach() for name, loss in losses.items()}, size)
 
         if index == config.steps or done >= 1:
             return
@@ -121,19 +139,26 @@ def optimize(
 
 
 def descend(
-    generator: Generator, init: Latent, objective: Objective, config: InvertConfig, *, budget: float | None = None
+    generator: Generator,
+    init: Latent,
+    objective: Objective | Callable[[int], Objective],
+    config: InvertConfig,
+    *,
+    budget: float | None = None,
 ) -> Iterator[Step]:
     """`optimize`, cut by patience and fitted into budget (seconds), yielding the best step so far of every image.
 
     An image whose patience has run out keeps what it has, so that it ends as it would alone; the batch goes on until
-    all have.
+    all have. Where the size of the pictures changes, the best starts anew.
     """
     start = monotonic()
     clock = (lambda: 0.0) if budget is None else (lambda: (monotonic() - start) / max(budget, 1e-9))
     best, mark, since, live = None, None, 0, None
     for step in optimize(generator, init, objective, config, clock=clock):
-        best = step if best is None else better(best, step, live)
-        mark = torch.full_like(best.total, inf) if mark is None else mark
+        if best is None or mark is None or (step.size != best.size and live is not None and live.any()):
+            best, mark, since, live = step, torch.full_like(step.total, inf), 0, None
+        else:
+            best = better(best, step, live)
         gained = best.total < 0.999 * mark
         mark, since = torch.where(gained, best.total, mark), torch.where(gained, 0, since + 1)
         live = since < (config.patience or inf)
@@ -152,8 +177,29 @@ def better(a: Step, b: Step, live: Bool[Tensor, " batch"] | None = None) -> Step
 
     noise = tuple(pick(x, y) for x, y in zip(a.latent.noise, b.latent.noise, strict=True))
     latent = Latent(pick(a.latent.code, b.latent.code), b.latent.space, noise)
-    return Step(b.index, latent, {name: pick(a.losses[name], b.losses[name]) for name in a.losses})
+    return Step(b.index, latent, {name: pick(a.losses[name], b.losses[name]) for name in a.losses}, b.size)
 
+
+class Axes:
+    """W in its own measure: coordinates along its principal axes, in standard deviations from its mean."""
+
+    def __init__(self, generator: Generator, *, samples: int = 10_000, seed: int = 0) -> None:
+        w = generator.sample_w(samples, seed).double().cpu()
+        values, axes = torch.linalg.eigh(w.T.cov())
+        spread = values.clamp_min(values[-1] * 1e-6).sqrt()  # a direction that hardly varies still moves a little
+        device = generator.w_avg.device
+        self.mean = w.mean(dim=0).float().to(device)
+        self.outward = (axes * spread).T.float().to(device)
+        self.inward = (axes / spread).float().to(device)
+
+    def enter(self, code: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
+        """The coordinates of w."""
+        return (code - self.mean) @ self.inward
+
+    def leave(self, code: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
+        """The w of coordinates, in float32 also where all else is in half precision."""
+        with torch.autocast(code.device.type, enabled=False):
+            return self.mean + code @ self.outward
 
 class Jitter:
     """Gaussian noise on the code, the same for every image, that shrinks as the search goes on.

@@ -1,7 +1,7 @@
 """Loss terms. A term maps a candidate to one number per image; to add one, write a function and a line in TERMS."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, log2
 
 import torch
@@ -9,10 +9,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from generators.base import Generator, Noise
+from generators.base import Generator, Noise, shrink
 from generators.ops import laplacian_pyramid, smooth
 from inversion.errors import SettingsError
-from inversion.features import Lpips, Maps, discriminator_features, lpips_network
+from inversion.features import (
+    Faces,
+    Lpips,
+    Maps,
+    discriminator_features,
+    lpips_network,
+    perceptual_distance,
+    perceptual_maps,
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,31 @@ def lpips_distance(target: Float[Tensor, "batch channels height width"], network
     return lambda candidate: network.distance(network.features(candidate.image), wanted)
 
 
+def perceptual(target: Float[Tensor, "batch channels height width"]) -> Term:
+    """`features.perceptual_distance` from target, per image."""
+    with torch.no_grad():
+        wanted = perceptual_maps(target)
+    return lambda candidate: perceptual_distance(perceptual_maps(candidate.image), wanted)
+
+
+def identity(target: Float[Tensor, "batch 3 height width"]) -> Term:
+    """Squared distance of dlib's descriptors, 0.36 where another person starts; 0 for an image without a face.
+
+    Both are looked at where the target's face is.
+    """
+    faces = Faces(target)
+    with torch.no_grad():
+        wanted = faces.describe(faces.maps(target))
+    return lambda c: faces.seen * (faces.describe(faces.maps(c.image)) - wanted).square().sum(dim=1)
+
+
+def face_maps(target: Float[Tensor, "batch 3 height width"]) -> Term:
+    """`feature_l1` of what dlib's face network sees on the way to its descriptor; 0 for an image without a face."""
+    faces = Faces(target)
+    term = feature_l1(target, faces.maps)
+    return lambda candidate: faces.seen * term(candidate)
+
+
 def feature_l1(target: Float[Tensor, "batch channels height width"], features: Callable[[Tensor], Maps]) -> Term:
     """Mean absolute difference of feature maps, each pixel scaled to mean square one, averaged over the maps."""
     with torch.no_grad():
@@ -120,13 +153,7 @@ class Whitening:
 @torch.no_grad()
 def measure_whitening(generator: Generator, *, samples: int = 10_000, seed: int = 0) -> Whitening:
     """PCA of mapped samples in the space P of Zhu et al. 2020; a conditional generator's labels are drawn too."""
-    rng = torch.Generator().manual_seed(seed)
-    device = generator.w_avg.device
-    z, c = torch.randn(samples, generator.z_dim, generator=rng).to(device), None
-    if generator.c_dim:
-        labels = torch.randint(generator.c_dim, (samples,), generator=rng)
-        c = F.one_hot(labels, generator.c_dim).float().to(device)
-    w = generator.mapping(z, c)[:, 0]
+    w, device = generator.sample_w(samples, seed), generator.w_avg.device
     slope = generator.w_slope
 
     p = torch.where(w < 0, w / slope, w).double().cpu()  # double: 10,000 squares are summed, then inverted
@@ -185,6 +212,9 @@ TERMS: dict[str, Builder] = {
     "lpips-vgg": lambda context: lpips_distance(context.target, lpips_network("vgg", context.target.device)),
     "lpips-squeeze": lambda context: lpips_distance(context.target, lpips_network("squeeze", context.target.device)),
     "features": lambda context: feature_l1(context.target, discriminator_features(context.generator)),
+    "perceptual": lambda context: perceptual(context.target),
+    "identity": lambda context: identity(context.target),
+    "face": lambda context: face_maps(context.target),
     "noise": lambda context: noise_autocorrelation,
     "prior": lambda context: latent_prior(measure_whitening(context.generator, seed=context.seed)),
     "delta": lambda context: layer_spread,
@@ -200,7 +230,32 @@ def objective(weights: Mapping[str, float], context: TermContext) -> Objective:
     size = (generator.img_channels, generator.img_resolution, generator.img_resolution)
     if tuple(target.shape[1:]) != size:  # broadcasting would hide it
         raise SettingsError(f"the target is {tuple(target.shape)}; resize it to (batch, {', '.join(map(str, size))})")
+    return build(weights, context)
+
+
+def build(weights: Mapping[str, float], context: TermContext) -> Objective:
     return {name: (float(weight), TERMS[name](context)) for name, weight in weights.items() if weight}
+
+
+def objectives(weights: Mapping[str, float], context: TermContext) -> Callable[[int], Objective]:
+    """`objective` at every size that the generator renders: the target averaged down, and the terms built on first use.
+
+    SettingsError for what `objective` refuses, and for features of a discriminator below the full size.
+    """
+    full, found = context.generator.img_resolution, {}
+
+    def at(size: int) -> Objective:
+        if size not in found:
+            if size == full:
+                found[size] = objective(weights, context)
+            elif weights.get("features"):
+                raise SettingsError(f"features are seen at {full} px alone; leave them out, or coarse sizes")
+            else:
+                found[size] = build(weights, replace(context, target=shrink(context.target, size)))
+        return found[size]
+
+    check_weights(weights)
+    return at
 
 
 def check_weights(weights: Mapping[str, float]) -> None:

@@ -19,7 +19,7 @@ from inversion.errors import ImageError, SettingsError
 from inversion.image import fit_square, read_image, resize, sha256_of, to_pil, to_tensor
 from inversion.latent import Latent, synthesize
 from inversion.loop import InvertConfig, Step, better, check_budget, descend
-from inversion.losses import TermContext, objective
+from inversion.losses import TermContext, objectives
 from inversion.metrics import identity_distance, psnr, ssim
 from inversion.recipes import recipe as recipe_named
 
@@ -103,7 +103,7 @@ def search(
         raise SettingsError(f"the start is in {init.space}, the search in {config.space}; convert it or set space")
     elif len(init) != len(images):
         raise SettingsError(f"{len(init)} starts came for {len(images)} images; give one each")
-    terms = objective(config.loss, context_of(generator, images, init, config))
+    terms = objectives(config.loss, context_of(generator, images, init, config))
     left = None if budget is None else max(0.0, budget - (monotonic() - began))
     yield from descend(generator, init, terms, config, budget=left)
 
@@ -119,7 +119,7 @@ def best_start(generator: Generator, images: Tensor, config: InvertConfig, *, bu
     share = None if budget is None else budget / (2 * config.restarts)
     for k in range(config.restarts):
         start = first_guess(generator, images, "random", config.space, seed=config.seed + k)
-        terms = objective(config.loss, context_of(generator, images, start, config))
+        terms = objectives(config.loss, context_of(generator, images, start, config))
         *_, last = descend(generator, start, terms, short, budget=share)
         best = last if best is None else better(best, last)
     assert best is not None

@@ -12,19 +12,21 @@ from typing import Any
 import torch
 
 from generators.base import Generator
+from generators.checkpoints.openvino import is_wheel, read_openvino
 from generators.checkpoints.nvidia import read_nvidia
 from generators.checkpoints.psp import read_psp
 from generators.checkpoints.rosinality import read_rosinality
 from generators.checkpoints.tensorflow import is_network, read_tensorflow
+from generators.companion import attach
 from generators.errors import ModelFileError
 from generators.files import load_model, save_model
 from generators.pickles import read_pickle, refusals
 from generators.torchfiles import LEGACY, ZIP, load_storage, load_torch
 
 VERSION = 1  # to be raised when a conversion comes to give another model, so that old ones are not used
-KNOWN = "our .safetensors, pickles of StyleGAN2 and StyleGAN3, .pt of stylegan2-pytorch, pSp, e4e and ReStyle"
+KNOWN = "our .safetensors, pickles of StyleGAN2 and StyleGAN3, .pt of stylegan2-pytorch, pSp, e4e and ReStyle, MobileStyleGAN of OpenVINO"
 FOREIGN = {
-    b"<": "a web page or XML, not a model; download it again",
+    b"<": "a web page, not a model; download it again",
     b"version https://git-lfs": "a pointer of git-lfs, not the model; run `git lfs pull`",
     b"\x89HDF": "an HDF5 file (Keras), which is not read; convert it to PyTorch",
     b"\x93NUMPY": "an array; a latent is given where a photograph is, a generator here",
@@ -41,21 +43,22 @@ def open_model(path: Path, *, device: str | torch.device = "cpu", licence: str |
     licence: what is known of it elsewhere. ModelFileError says what a file is that cannot be read.
     """
     if is_ours(path):
-        return load_model(path, device=device)
+        return attach(load_model(path, device=device))
     folder = Path(os.environ.get("LATENT_CACHE") or Path.home() / ".cache" / "latent") / "models"
     kept = folder / f"{sha256_of(path)}-{VERSION}.safetensors"
-    generator = None
-    if kept.is_file():
+    generator, alone = None, path.suffix.lower() != ".xml"  # which holds the weights in other files
+    if alone and kept.is_file():
         with suppress(ModelFileError):  # a damaged entry is made again
             generator = load_model(kept)
     if generator is None:
         generator = read_checkpoint(path)
         with suppress(ModelFileError):  # a cache that cannot be written costs time, not the result
-            save_model(generator, kept)
+            if alone:
+                save_model(generator, kept)
     generator.name = path.stem
     if licence is not None:
         generator.card["licence"] = licence
-    return generator.to(device)
+    return attach(generator.to(device))
 
 
 def read_checkpoint(path: Path) -> Generator:
@@ -77,6 +80,8 @@ def read(path: Path, card: dict[str, object]) -> Generator:
     with path.open("rb") as file:
         head = file.read(32)
         file.seek(0)
+        if head.startswith(ZIP) and is_wheel(path) or is_graph(head):
+            return read_openvino(path, card)
         if head.startswith((ZIP, LEGACY)):
             return read_torch(path, load_torch(file, path), card)
         if head.startswith(b"\x80"):
@@ -85,6 +90,11 @@ def read(path: Path, card: dict[str, object]) -> Generator:
     what = next((what for magic, what in FOREIGN.items() if start.startswith(magic.lower())), None)
     what = what or ("an empty file; get it again" if not head else f"no model file that is read here: {KNOWN}")
     raise ModelFileError(f"{path} is {what}")
+
+
+def is_graph(head: bytes) -> bool:
+    """Whether a file starts as XML does."""
+    return head.lstrip().startswith((b"<?xml", b"<net"))
 
 
 def read_tree(path: Path, tree: Any, card: dict[str, object]) -> Generator:
