@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, shrink
+from generators.base import Generator, Noise, averaged
 from generators.errors import GeneratorError, ModelFileError
 from generators.shapes import Float
 
@@ -63,7 +63,8 @@ class Adapter(Generator):
         size = self.check_inputs(ws, noise, resolution)
         low, high = self.value_range
         gain = 2 / (high - low)
-        return shrink(self.draw(ws).float() * gain - (1 + low * gain), size)  # from -1 to 1 it stays what it is, exactly
+        image = self.draw(ws).float() * gain - (1 + low * gain)  # from -1 to 1 it stays what it is, exactly
+        return averaged(image, size)
 
     def draw(self, ws: Float[Tensor, "batch num_ws w_dim"]) -> Any:
         """What the network itself gives, in its own range."""

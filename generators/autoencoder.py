@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, shrink
+from generators.base import Generator, Noise, averaged
 from generators.errors import GeneratorError
 from generators.shapes import Float
 
@@ -121,7 +121,8 @@ class Autoencoder(Generator):
     ) -> Float[Tensor, "batch channels height width"]:
         size = self.check_inputs(ws, noise, resolution)
         x = self.logits(ws[:, 0])
-        return shrink(torch.tanh(x / 2) if self.config.output == "bernoulli" else x, size)  # tanh(x / 2) is 2 sigmoid(x) - 1
+        x = torch.tanh(x / 2) if self.config.output == "bernoulli" else x  # tanh(x / 2) is 2 sigmoid(x) - 1
+        return averaged(x, size)
 
     def logits(self, code: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch channels height width"]:
         """The pictures, before the output's sigmoid where it has one."""

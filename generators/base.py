@@ -80,7 +80,8 @@ class Generator(nn.Module, ABC):
         full = self.img_resolution
         size = full if resolution is None else resolution
         if size < 1 or full % size or (full // size).bit_count() != 1:
-            raise GeneratorError(f"resolution is {size} px; {self.name} renders {full} px, or a half, a quarter ... of it")
+            can = f"{self.name} renders {full} px, and a half, a quarter ... of it"
+            raise GeneratorError(f"resolution is {size} px; {can}")
         return size
 
     def styles_of(
@@ -121,7 +122,7 @@ class Generator(nn.Module, ABC):
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the weights that decide what `mapping` and `synthesis` give; encoder, discriminator, preview left out."""
+        """Hash of the weights that decide what `mapping` and `synthesis` give at full size."""
         digest = hashlib.sha256()
         for key, value in sorted(self.state_dict().items()):
             if not key.startswith(("encoder.", "discriminator.", "preview.")):
@@ -130,7 +131,7 @@ class Generator(nn.Module, ABC):
         return digest.hexdigest()
 
 
-def shrink(image: Float[Tensor, "batch channels h w"], size: int) -> Float[Tensor, "batch channels size size"]:
+def averaged(image: Float[Tensor, "batch channels h w"], size: int) -> Float[Tensor, "batch channels size size"]:
     """The image averaged down to size pixels, a divisor of its own; the same object where that is its size."""
     factor = image.shape[-1] // size
     return image if factor == 1 else F.avg_pool2d(image, factor)

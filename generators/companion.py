@@ -1,4 +1,4 @@
-"""Parts that go with somebody else's generator: an encoder and a preview head, kept apart from weights we may not pass on.
+"""Parts that go with somebody else's generator: an encoder and a preview head, apart from weights we may not pass on.
 
 A companion names the generator that it was fitted to by the hash of its weights, and is attached to no other.
 """

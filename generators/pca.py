@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, shrink
-from generators.errors import GeneratorError
+from generators.base import Generator, Noise, averaged
 from generators.shapes import Float
 
 
@@ -76,7 +75,7 @@ class PCA(Generator):
         size = self.check_inputs(ws, noise, resolution)
         with torch.autocast(ws.device.type, enabled=False):
             pixels = self.mean + (ws[:, 0].float() * self.scale) @ self.components
-        return shrink(pixels.reshape(-1, self.img_channels, self.img_resolution, self.img_resolution), size)
+        return averaged(pixels.reshape(-1, self.img_channels, self.img_resolution, self.img_resolution), size)
 
     @torch.no_grad()
     def place(

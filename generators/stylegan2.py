@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, shrink
+from generators.base import Generator, Noise, averaged
 from generators.errors import GeneratorError
 from generators.flow import Flow
 from generators.ops import SQRT2, EqualConv, EqualLinear, fir_kernel, modulated_conv2d, normalize_2nd_moment, upsample2d
@@ -247,7 +247,7 @@ class StyleGAN2(Generator):
             if image is not None and image.shape[-1] == size:
                 return image
         assert image is not None  # the last block always has an RGB output
-        return shrink(image, size)
+        return averaged(image, size)
 
     def rendering(self, resolution: int) -> str:
         early = self.config.architecture == "skip" and resolution in self.config.resolutions()[:-1]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, shrink
+from generators.base import Generator, Noise, averaged
 from generators.errors import GeneratorError, ModelFileError
 from generators.filters import low_pass, shrink, widen
 from generators.ops import EqualLinear, modulated_conv2d
@@ -254,7 +254,7 @@ class StyleGAN3(Generator):
         x = self.input(ws[:, 0], transform)
         for layer, w in zip(self.layers, ws[:, 1:].unbind(1), strict=True):
             x = layer(x, w)
-        return shrink(x * self.config.output_scale, size)
+        return averaged(x * self.config.output_scale, size)
 
 
 def placement(right: float = 0.0, down: float = 0.0, degrees: float = 0.0) -> Float[Tensor, "3 3"]:

@@ -121,10 +121,12 @@ def describe(image: Image.Image) -> Float[np.ndarray, " 128"] | None:
     return np.array(_recognizer().compute_face_descriptor(pixels, largest))
 
 
-def chip_details(image: Image.Image, size: int, padding: float) -> tuple[tuple[float, float, float, float], float] | None:
+def chip_details(
+    image: Image.Image, size: int, padding: float
+) -> tuple[tuple[float, float, float, float], float] | None:
     """Where dlib cuts a chip of size x size pixels for the largest face: left, top, right, bottom, and the angle.
 
-    In pixels of the image, counted from the middle of its first one, looked for as `describe` does; None without a face.
+    In pixels of the image, counted from the middle of its first one, looked for as `describe` does; None without one.
     """
     photo = read_image(image)
     scale = _describe_scale(photo)

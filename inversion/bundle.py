@@ -105,6 +105,21 @@ def format_of(path: Path) -> str | None:
         return None
 
 
+def maker_of(path: Path | str) -> str | None:
+    """The name of the generator that a saved latent was made with; None where the file is no latent of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    if Path(path).suffix.lower() != ".safetensors":
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+        name = json.loads(about["header"])["generator"]["name"] if about.get("format") == FORMAT else None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+        return None  # reading it says what is wrong
+    return name if isinstance(name, str) else None
+
+
 def read_bundle(path: Path | str) -> Bundle:
     """Read a .latent.safetensors file with its history, whatever its generator; LatentFileError if it is not one."""
     from safetensors import SafetensorError, safe_open

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.base import Generator
-from inversion.errors import FeatureError, SettingsError
-from inversion.identity import cut_chips, chip_of, face_network
-from inversion.image import to_pil
 from generators.lite import lite_network
+from inversion.errors import FeatureError, SettingsError
+from inversion.identity import chip_of, cut_chips, face_network
+from inversion.image import to_pil
 
 Maps = tuple[Float[Tensor, "batch _ _ _"], ...]  # one map of features a level
 

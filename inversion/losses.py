@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from generators.base import Generator, Noise, shrink
+from generators.base import Generator, Noise, averaged
 from generators.ops import laplacian_pyramid, smooth
 from inversion.errors import SettingsError
 from inversion.features import (
@@ -251,7 +251,7 @@ def objectives(weights: Mapping[str, float], context: TermContext) -> Callable[[
             elif weights.get("features"):
                 raise SettingsError(f"features are seen at {full} px alone; leave them out, or coarse sizes")
             else:
-                found[size] = build(weights, replace(context, target=shrink(context.target, size)))
+                found[size] = build(weights, replace(context, target=averaged(context.target, size)))
         return found[size]
 
     check_weights(weights)

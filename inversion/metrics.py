@@ -1,8 +1,12 @@
-"""Measures of a reconstruction, each with its convention; images are RGB in [-1, 1], at the generator's resolution."""
+"""Measures of a reconstruction, each with its convention; images are RGB in [-1, 1].
+
+A reconstruction is measured at the generator's resolution, or averaged down to MEASURE_PX where that is larger.
+"""
 
 from collections.abc import Iterable
 from math import ceil, floor
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -10,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from generators.ops import smooth
-from inversion.align import describe
+from inversion.align import describe, landmarks
 from inversion.errors import SettingsError
-from inversion.features import Lpips
+from inversion.features import Lpips, perceptual_distance, perceptual_maps
 from inversion.losses import ssim_and_contrast
 
+MEASURE_PX = 256  # photographs of faces seldom hold more, and what is looked through saw no more
 SAME_PERSON = 0.6  # identity distance under which dlib calls two faces one person's; different people average 0.81
 
 
@@ -57,6 +62,26 @@ def identity_distance(a: Image.Image, b: Image.Image) -> float | None:
     if first is None or second is None:
         return None
     return float(((first - second) ** 2).sum() ** 0.5)
+
+
+@torch.no_grad()
+def perceptual(
+    a: Float[Tensor, "batch channels height width"], b: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, " batch"]:
+    """Distance of EfficientNet-Lite0's maps at 256 px, as `features.perceptual_distance` has it: 0 for equal images."""
+    return perceptual_distance(perceptual_maps(a), perceptual_maps(b))
+
+
+def landmark_distance(a: Image.Image, b: Image.Image) -> float | None:
+    """Mean distance of dlib's 68 landmarks over the distance of b's eyes; None where either has no face.
+
+    The images are of one size. The eyes' places are the means of their six points.
+    """
+    first, second = landmarks(a), landmarks(b)
+    if first is None or second is None:
+        return None
+    eyes = np.linalg.norm(second[42:48].mean(axis=0) - second[36:42].mean(axis=0))
+    return float(np.linalg.norm(first - second, axis=1).mean() / eyes)
 
 
 def laplacian_energy(images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, " batch"]:

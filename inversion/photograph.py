@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from generators.base import Generator
+from generators.base import Generator, averaged
 from inversion.align import Alignment
 from inversion.align import align as align_face
 from inversion.encoder import first_guess
@@ -20,7 +20,7 @@ from inversion.image import fit_square, read_image, resize, sha256_of, to_pil, t
 from inversion.latent import Latent, synthesize
 from inversion.loop import InvertConfig, Step, better, check_budget, descend
 from inversion.losses import TermContext, objectives
-from inversion.metrics import identity_distance, psnr, ssim
+from inversion.metrics import MEASURE_PX, identity_distance, landmark_distance, perceptual, psnr, ssim
 from inversion.recipes import recipe as recipe_named
 
 Photo = str | Path | Image.Image | Float[Tensor, "1 channels height width"]
@@ -44,7 +44,7 @@ class Inversion:
     target: Target
     image: Float[Tensor, "1 channels height width"]  # the latent rendered
     losses: dict[str, float]  # weighted terms of the objective
-    metrics: dict[str, float | None]  # psnr_db, ssim; identity (dlib distance), None without a face
+    metrics: dict[str, float | None]  # as `compare` gives them
     steps: int
     seconds: float
     history: dict[str, object]  # all that a latent file tells about its making
@@ -159,6 +159,11 @@ def invert(
     return measure(generator, [target], step, config, recipe=recipe, seconds=monotonic() - began)[0]
 
 
+def plain(config: InvertConfig) -> dict[str, object]:
+    """The settings as JSON has them."""
+    return asdict(config) | {"coarse": [list(pair) for pair in config.coarse]}
+
+
 def measure(
     generator: Generator, targets: Sequence[Target], step: Step, config: InvertConfig, *, recipe: str, seconds: float
 ) -> list[Inversion]:
@@ -174,16 +179,30 @@ def measure_one(
     latent = step.latent.split()[index]
     image = synthesize(generator, latent)
     losses = {name: float(loss[index]) for name, loss in step.losses.items()}
-    metrics = {
-        "psnr_db": float(psnr(image, target.image)[0]), "ssim": float(ssim(image, target.image)[0]),
-        "identity": identity_distance(to_pil(image), to_pil(target.image)) if generator.subject == "face" else None,
-    }
+    metrics = compare(image, target.image, faces=generator.subject == "face")
     history = {
-        "recipe": recipe, "settings": asdict(config), "steps": step.index, "seconds": seconds, "losses": losses,
+        "recipe": recipe, "settings": plain(config), "steps": step.index, "seconds": seconds, "losses": losses,
         "metrics": metrics, "photograph": target.source, "photograph_sha256": target.sha256,
         "alignment": None if target.alignment is None else target.alignment.to_json(),
     }
     return Inversion(latent, target, image, losses, metrics, step.index, seconds, history)
+
+
+def compare(
+    image: Float[Tensor, "1 channels height width"], target: Float[Tensor, "1 channels height width"], *, faces: bool
+) -> dict[str, float | None]:
+    """psnr_db and ssim; perceptual, None under 32 px; identity and landmarks, None without faces. See `metrics`."""
+    size = image.shape[-1]
+    while size > MEASURE_PX:
+        size //= 2
+    a, b = averaged(image, size), averaged(target, size)
+    first, second = to_pil(a), to_pil(b)
+    return {
+        "psnr_db": float(psnr(a, b)[0]), "ssim": float(ssim(a, b)[0]),
+        "perceptual": float(perceptual(a, b)[0]) if size >= 32 else None,
+        "identity": identity_distance(first, second) if faces else None,
+        "landmarks": landmark_distance(first, second) if faces else None,
+    }  # fmt: skip
 
 
 def stacked(targets: Sequence[Target]) -> Float[Tensor, "batch channels height width"]:

@@ -4,7 +4,7 @@ import errno
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Steps
 from contextlib import closing, contextmanager
 from functools import wraps
@@ -134,21 +134,49 @@ def with_generator(command: Callable) -> Callable:
     """The options that name a generator, for a command that takes it loaded; the last of its decorators."""
 
     @wraps(command)
-    def run(*, model: str, device: str, **rest: Any) -> None:
-        import generators
-
-        found = generators.load(model, device=device_of(device))
-        if "source" in found.card and not model.endswith(".safetensors"):  # somebody else's, so not told by `convert`
-            licence = found.card.get("licence")
-            say(f"{found.name}: {type(found).__name__}, {found.img_resolution} px, licence: {licence}")
-        command(generator=found, **rest)
+    def run(*, model: str | None, device: str, **rest: Any) -> None:
+        command(generator=loaded(model, device, named_in(rest)), **rest)
 
     return options(GENERATOR, DEVICE, JSON)(run)
 
 
+def named_in(arguments: Mapping[str, Any]) -> list[str]:
+    """The files that a command was given to read."""
+    found = []
+    for name in ("sources", "files", "photos", "query", "init"):
+        value = arguments.get(name)
+        found += [str(one) for one in (value if isinstance(value, tuple | list) else [value]) if one is not None]
+    return found
+
+
+def loaded(model: str | None, device: str, sources: Sequence[str] = ()) -> "Generator":
+    """The generator that is named; else that of saved latents among the sources; else the default.
+
+    Says which it is where nobody named it, and the terms of one that is somebody else's.
+    """
+    import generators
+    from generators.hub import default_generator
+    from inversion.bundle import maker_of
+
+    makers = {} if model else {maker_of(source): source for source in sources}
+    makers.pop(None, None)
+    if len(makers) > 1:
+        told = ", ".join(f"{source} with {name}" for name, source in makers.items())
+        raise SettingsError(f"the latents were made with several generators ({told}); give those of one")
+    name = model or next(iter(makers), None) or default_generator()
+    found = generators.load(name, device=device_of(device))
+    if "source" in found.card and not (model or "").endswith(".safetensors"):  # not told by `convert`
+        licence = found.card.get("licence")
+        say(f"{found.name}: {type(found).__name__}, {found.img_resolution} px, licence: {licence}")
+    elif not model and not makers:
+        more = "`latent generators --fetch ffhq` gets one of 1024 px, for non-commercial use"
+        say(f"generator: {found.name}, {found.img_resolution} px; {more}")
+    return found
+
+
 FILE = click.Path(path_type=Path)
-GENERATOR = click.option("-g", "--generator", "model", default="portraits", show_default=True, metavar="NAME|FILE",
-                         envvar="LATENT_GENERATOR", help="`latent generators` lists the names.")
+GENERATOR = click.option("-g", "--generator", "model", metavar="NAME|FILE", envvar="LATENT_GENERATOR",
+                         help="`latent generators` lists the names.  [a latent's own; ffhq if it is here; portraits]")
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 JSON = click.option("--json", is_flag=True, expose_value=False, help="One JSON object a line on standard output.",
                     callback=lambda ctx, _, on: ctx.meta.update(json=on))

@@ -31,14 +31,15 @@ def server(monkeypatch, model):
 
 
 def test_the_list(latent, server, model):
-    tiny, public = objects(latent("generators", "--json"))
+    tiny, ffhq, public = objects(latent("generators", "--json"))
+    assert ffhq["name"] == "ffhq" and "non-commercial" in ffhq["licence"] and "Apache-2.0" in ffhq["licence"]
     assert (tiny["name"], tiny["source"], tiny["resolution"], tiny["licence"]) == ("tiny", "packaged", 16, "CC0")
     assert public == {
         "name": "public", "resolution": 16, "parameters": None, "source": "downloadable", "licence": "CC BY-NC 4.0",
         "data": "noise", "file": None, "card": None, "addresses": [f"{server.address}/public.safetensors"],
     }  # fmt: skip
     lines = latent("generators").stdout.splitlines()
-    assert lines[1] == "public  16 px  downloadable  licence: CC BY-NC 4.0  data: noise"
+    assert lines[2] == "public  16 px  downloadable  licence: CC BY-NC 4.0  data: noise"
     assert latent("generators", "--offline").stdout.splitlines() == lines[:1]
 
 
@@ -52,7 +53,7 @@ def test_fetch_shows_the_licence_first_and_then_the_file(latent, server, model, 
     assert path == tmp_path / "cache" / "downloads" / "public.safetensors" and path.read_bytes() == content
     assert record["sha256"] == hashlib.sha256(content).hexdigest() and record["bytes"] == len(content)
     assert record["licence"] == "CC BY-NC 4.0"
-    assert objects(latent("generators", "--json"))[1]["source"] == "cached"
+    assert objects(latent("generators", "--json"))[2]["source"] == "cached"
     result = latent("sample", "-n", 1, "-g", "public", "-o", tmp_path / "a.png")
     assert result.exit_code == 0 and (tmp_path / "a.png").exists(), result.output
     again = latent("generators", "--fetch", "public", "--offline")

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from generators.base import Generator
-from generators.checkpoints.openvino import is_wheel, read_openvino
 from generators.checkpoints.nvidia import read_nvidia
+from generators.checkpoints.openvino import is_wheel, read_openvino
 from generators.checkpoints.psp import read_psp
 from generators.checkpoints.rosinality import read_rosinality
 from generators.checkpoints.tensorflow import is_network, read_tensorflow
@@ -24,7 +24,10 @@ from generators.pickles import read_pickle, refusals
 from generators.torchfiles import LEGACY, ZIP, load_storage, load_torch
 
 VERSION = 1  # to be raised when a conversion comes to give another model, so that old ones are not used
-KNOWN = "our .safetensors, pickles of StyleGAN2 and StyleGAN3, .pt of stylegan2-pytorch, pSp, e4e and ReStyle, MobileStyleGAN of OpenVINO"
+KNOWN = (
+    "our .safetensors, pickles of StyleGAN2 and StyleGAN3, .pt of stylegan2-pytorch, pSp, e4e and ReStyle, "
+    "MobileStyleGAN's graphs of OpenVINO"
+)
 FOREIGN = {
     b"<": "a web page, not a model; download it again",
     b"version https://git-lfs": "a pointer of git-lfs, not the model; run `git lfs pull`",

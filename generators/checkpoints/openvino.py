@@ -158,7 +158,8 @@ class Graph:
             if layer.kind == "Const" and layer.settings["element_type"] == "f32":
                 offset, size = int(layer.settings["offset"]), int(layer.settings["size"])
                 if not 0 <= offset <= offset + size <= len(self.numbers):
-                    self.refuse(f"declares numbers beyond the {len(self.numbers):,} bytes of {self.name}.bin, cut short")
+                    have = f"{len(self.numbers):,} bytes of {self.name}.bin"
+                    self.refuse(f"declares numbers beyond the {have}, which is cut short")
                 values = np.frombuffer(self.numbers, "<f4", size // 4, offset).astype(np.float32)
                 dims = [int(d) for d in layer.settings["shape"].split(",") if d.strip()]
                 yield layer.name, torch.from_numpy(values.reshape(dims))
@@ -177,8 +178,8 @@ def mapping_weights(graph: Graph) -> Iterator[tuple[str, Tensor]]:
 def synthesis_weights(graph: Graph) -> dict[str, Tensor]:
     """The weights of the synthesis network in our names and order of channels.
 
-    The affine maps stand first, from the last to the first, some with a factor that is folded in here; then the constant
-    input and all else in the order of the computation, between filters and slopes that are as they must be.
+    The affine maps stand first, from the last to the first, some with a factor that is folded in here; then the
+    constant input and all else in the order of the computation, between filters and slopes that are as they must be.
     """
     constants = list(graph.constants())
     turn = next(i for i, (name, _) in enumerate(constants) if name == "m.input.input")

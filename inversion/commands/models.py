@@ -12,6 +12,7 @@ from inversion.terminal import (
     GENERATOR,
     JSON,
     fail,
+    loaded,
     options,
     say,
     tell,
@@ -32,11 +33,11 @@ def list_generators(wanted: str | None, offline: bool) -> None:
     With each its size, where it comes from, its data and their licence. What is fetched is kept in $LATENT_CACHE
     (~/.cache/latent); a download that was stopped is resumed.
     """
-    from generators.hub import entries, is_offline
+    from generators.hub import HERE, entries, is_offline
 
     if wanted is not None:
         return fetch_one(wanted, offline or is_offline())
-    found = [entry for entry in entries() if entry.path is not None or not (offline or is_offline())]
+    found = [entry for entry in entries() if entry.source in HERE or not (offline or is_offline())]
     for entry in found:
         record = packaged(entry) if entry.source == "packaged" else public(entry)
         size = "" if record["resolution"] is None else "  {resolution} px".format(**record)
@@ -141,7 +142,7 @@ def convert(checkpoint: str, model: Path, half: bool, licence: str | None) -> No
 @click.option("--format", "kind", type=click.Choice(["stylegan2-pytorch", "onnx"]),
               help="Of a model.  [default: onnx where OUT ends in .onnx, stylegan2-pytorch where it ends in .pt]")
 @options(GENERATOR, JSON)
-def export_file(source: str, out: Path, kind: str | None, model: str) -> None:
+def export_file(source: str, out: Path, kind: str | None, model: str | None) -> None:
     """Write a model or a latent for other people's programs.
 
     Of models, stylegan2-pytorch is the state dict of a plain StyleGAN2, and onnx draws pictures from styles and noise,
@@ -174,12 +175,11 @@ def export_model(source: str, out: Path, kind: str) -> None:
             say(f"left out: the {part}")
 
 
-def export_latent(source: str, out: Path, model: str) -> None:
+def export_latent(source: str, out: Path, model: str | None) -> None:
     """Write the latent, and tell what the format has no place for."""
-    import generators
     from inversion.bundle import load_latent, save
 
-    generator = generators.load(model)
+    generator = loaded(model, "cpu", [source])
     latent = load_latent(source, generator)
     save(latent, out, generator)
     kind = out.suffix.lower()

@@ -22,6 +22,7 @@ from inversion.terminal import (
     counted,
     device_of,
     fail,
+    loaded,
     options,
     progress,
     say,
@@ -95,7 +96,7 @@ MODEL_QUALITY = options(
 @click.option("--align/--no-align", default=False, help="Cut faces out first.  [default: they are portraits already]")
 @click.option("--limit", type=int, metavar="N", help="The first N pictures alone.")
 @options(BATCH, MODEL_QUALITY, GENERATOR, DEVICE, JSON)
-def evaluate(model: str, device: str, source: Path, models: tuple[str, ...], space: tuple[str, ...], recipe: str,
+def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ...], space: tuple[str, ...], recipe: str,
              align: bool, limit: int | None, batch: int, budget: float | None, whole: bool, data: tuple[Path, ...],
              data_limit: int | None, samples: int | None, pairs: int | None, steps_list: tuple[int, ...] | None,
              out: Path | None, memorised: Path | None, **settings: Any) -> None:
@@ -113,7 +114,6 @@ def evaluate(model: str, device: str, source: Path, models: tuple[str, ...], spa
     Labels are SOURCE's folders; a fifth of it is held out, unless --data names what the models were trained on. The
     word digits stands for scikit-learn's, of which the test part is held out.
     """
-    import generators
     from inversion.evaluate import evaluate as measure
     from inversion.evaluate import summarize
     from inversion.recipes import config_of
@@ -126,7 +126,7 @@ def evaluate(model: str, device: str, source: Path, models: tuple[str, ...], spa
     if spaces:
         given = {"align": align, "limit": limit, "samples": samples}
         return evaluate_spaces(source, spaces, data, device=device, **given, **settings)
-    generator = generators.load(model, device=device_of(device))
+    generator = loaded(model, device)
     settings["space"] = next(iter(space), None)
     if whole:
         common = {"recipe": recipe, "align": align, "limit": limit, "batch": batch, "budget": budget}

@@ -47,7 +47,8 @@ def shelf(tmp_path, monkeypatch):
 
 
 def test_entries_begin_with_the_packaged_files(shelf):
-    a, b, *rest = hub.entries()
+    a, b, ffhq, *rest = hub.entries()
+    assert ffhq.name == "ffhq" and (ffhq.path is None or ffhq.source == "installed")
     assert {entry.source for entry in rest} == {"downloadable"}
     assert (a.name, a.path, a.card, a.source) == ("a", shelf / "a.safetensors", None, "packaged")
     assert (b.name, b.card) == ("b", shelf / "b.md")

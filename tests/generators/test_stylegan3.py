@@ -248,7 +248,7 @@ def test_wrong_inputs_are_named():
     g = tiny()
     with pytest.raises(GeneratorError, match=r"ws is \(1, 5, 8\); tiny3 takes \(batch, 8, 8\)"):
         g.synthesis(torch.zeros(1, 5, 8), ())
-    with pytest.raises(GeneratorError, match="1 noise maps came; tiny3 takes none"):
+    with pytest.raises(GeneratorError, match="1 noise maps came; tiny3 takes 0"):
         g.synthesis(torch.zeros(1, 8, 8), (torch.zeros(1, 1, 4, 4),))
 
 

@@ -230,4 +230,4 @@ def test_photographs_align(shared: Path) -> None:
 def test_missing_weights_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(InversionError, match="pip install .*face_recognition_models"):
-        module._weights("shape_predictor_68_face_landmarks.dat")
+        module.model_file("shape_predictor_68_face_landmarks.dat")
