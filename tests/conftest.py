@@ -11,10 +11,13 @@ from PIL import Image
 from cli import main
 from generators import load
 from generators.base import Generator
+from generators.checkpoints import open_model
 from generators.discriminator import Discriminator, DiscriminatorConfig
 from generators.encoder import Encoder, EncoderConfig
 from generators.files import save_model
+from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from generators.wheels import WHEELS, located
 from inversion.bundle import save
 from inversion.latent import sample_latent
 
@@ -33,6 +36,31 @@ def tiny_generator(seed: int = 0, **settings: object) -> Generator:
                 parameter.data.fill_(0.1)
     generator.name = "tiny"
     return generator.eval().requires_grad_(False)
+
+
+def tiny_mobile(seed: int = 0) -> MobileStyleGAN:
+    """An untrained MobileStyleGAN of 32 px."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sizes = {"img_resolution": 32, "z_dim": 8, "w_dim": 8, "mapping_layers": 2, "channels": (16, 8, 8)}
+        generator = MobileStyleGAN(MobileStyleGANConfig(**sizes))  # type: ignore[arg-type]
+        for name, parameter in generator.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter.data.fill_(0.1)
+            if "affine.bias" in name or "up.bias" in name:
+                parameter.data.fill_(1.0)
+    generator.name = "mobile"
+    return generator.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def ffhq() -> Generator:
+    """The real one, with the parts that come with this package."""
+    if (inside := located(WHEELS["ffhq"])) is None:
+        pytest.skip("needs the package random-face: pip install --no-deps random-face==2021.7.21.1")
+    generator = open_model(inside)
+    generator.name = "ffhq"
+    return generator
 
 
 @pytest.fixture(scope="session")

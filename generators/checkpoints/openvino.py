@@ -5,10 +5,10 @@ and then tells where in the .bin each weight lies.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 from xml.parsers import expat
 from zipfile import BadZipFile, ZipFile
 
@@ -59,21 +59,22 @@ def is_wheel(path: Path) -> bool:
 
 def files_of(path: Path, name: str) -> tuple[bytes, bytes]:
     """The graph and the numbers of a network, with a bound on what is read."""
-    limits = ((f"{name}.xml", LARGEST_XML), (f"{name}.bin", LARGEST_BIN))
+    graph, numbers = f"{name}.xml", f"{name}.bin"
     try:
         if path.suffix.lower() == ".xml":
-            return tuple(bounded(path.with_name(file).open("rb").read, limit, path) for file, limit in limits)  # type: ignore
-        with ZipFile(path) as archive:
-            return tuple(bounded(archive.open(INSIDE + file).read, limit, path) for file, limit in limits)  # type: ignore
+            with path.with_name(graph).open("rb") as one, path.with_name(numbers).open("rb") as two:
+                return bounded(one, LARGEST_XML, path), bounded(two, LARGEST_BIN, path)
+        with ZipFile(path) as archive, archive.open(INSIDE + graph) as one, archive.open(INSIDE + numbers) as two:
+            return bounded(one, LARGEST_XML, path), bounded(two, LARGEST_BIN, path)
     except (FileNotFoundError, KeyError) as error:
-        wanted = " and ".join(file for file, _ in limits)
+        wanted = f"{graph} and {numbers}"
         raise ModelFileError(f"{path} needs {wanted} beside it; keep the four files of the package together") from error
     except (OSError, BadZipFile, RuntimeError, NotImplementedError) as error:
         raise ModelFileError(f"{path} cannot be read ({error}); get it again") from error
 
 
-def bounded(read: Callable[[int], bytes], limit: int, path: Path) -> bytes:
-    data = read(limit + 1)
+def bounded(file: IO[bytes], limit: int, path: Path) -> bytes:
+    data = file.read(limit + 1)
     if len(data) > limit:
         raise ModelFileError(f"{path} has a part of more than {limit:,} bytes; MobileStyleGAN's are smaller")
     return data

@@ -2,7 +2,9 @@
 
     python -m tests.benchmarks.blending --json --sheet blends.png
 
-Identity is the distance of dlib descriptors, of what is rendered from the people's pictures at the generator's size.
+Identity is the distance of dlib descriptors, of what is rendered, averaged down to 256 px where it is larger.
+Explained is the share of a child's pixel variance that the best mixture of its parents' reconstructions explains: least
+squares with a constant, at 128 px; of plain means, and of a third person's reconstruction, beside it.
 Sharpness is the root of: Laplacian energy over the mean of the two parents' reconstructions'. Midpoints are taken
 spherically about w_avg, as `latent interpolate` goes, and beside it linearly; landmarks are dlib's 68 points.
 """
@@ -73,15 +75,20 @@ def main(
 def measure_children(model: "Generator", people: People, pairs: Pairs, per_family: int, seed: int) -> dict[str, object]:
     """Faces, likeness and variety of the pairs' children."""
     from inversion.align import describe
+    from inversion.edit import blend
     from inversion.family import children
     from inversion.image import to_pil
     from inversion.latent import synthesize
 
-    known = {name: describe(to_pil(person.target.image)) for name, person in people.items()}
-    faces, verdicts, apart_identity, apart_pixels = [], [], [], []
+    known = {name: describe(to_pil(small(person.target.image))) for name, person in people.items()}
+    faces, verdicts, apart_identity, apart_pixels, shares, means, strangers = [], [], [], [], [], [], []
     for number, (a, b) in enumerate(pairs):
         family = children([people[a].latent, people[b].latent], model, count=per_family, seed=seed + number)
-        images = [synthesize(model, child.latent) for child in family]
+        images = [small(synthesize(model, child.latent)) for child in family]
+        both = [small(people[a].image), small(people[b].image)]
+        shares += [explained(image, both) for image in images]
+        means.append(explained(small(synthesize(model, blend([people[a].latent, people[b].latent]))), both))
+        strangers += [explained(small(people[c].image), both) for c in list(people)[:5] if c not in (a, b)]
         seen = [describe(to_pil(image)) for image in images]
         faces += [face is not None for face in seen]
         verdicts += [likeness(face, known, a, b) for face in seen]
@@ -96,6 +103,9 @@ def measure_children(model: "Generator", people: People, pairs: Pairs, per_famil
         "identity_nearer_parent": median([min(v[:2]) for v in judged]),
         "identity_further_parent": median([max(v[:2]) for v in judged]),
         "identity_unrelated": median([v[2] for v in judged]),
+        "explained_by_parents": median(shares), "explained_mean_of_parents": median(means),
+        "explained_third_person": median(strangers),
+        "siblings_identity": median([d for d in apart_identity if d is not None]),
         "siblings_least_identity": min((d for d in apart_identity if d is not None), default=None),
         "siblings_least_rms": min(apart_pixels, default=None),
     }
@@ -118,10 +128,10 @@ def measure_midpoints(model: "Generator", people: People, pairs: Pairs) -> dict[
 
     sharp, linear, dissolved, alike, errors, widths = [], [], [], [], [], []
     for a, b in pairs:
-        one, middle, average, two = row(model, people[a], people[b])
+        one, middle, average, two = (small(image) for image in row(model, people[a], people[b]))
         energy = [float(laplacian_energy(image)[0]) for image in (one, middle, average, two)]
         parents = (energy[0] + energy[3]) / 2
-        straight = synthesize(model, blend([people[a].latent, people[b].latent]))
+        straight = small(synthesize(model, blend([people[a].latent, people[b].latent])))
         sharp.append((energy[1] / parents) ** 0.5)
         linear.append((float(laplacian_energy(straight)[0]) / parents) ** 0.5)
         dissolved.append((energy[2] / parents) ** 0.5)
@@ -161,6 +171,25 @@ def landmark_errors(one: "Tensor", middle: "Tensor", two: "Tensor") -> tuple[flo
     eyes = float(np.linalg.norm(wanted[42:48].mean(axis=0) - wanted[36:42].mean(axis=0)))
     error, width = (float(np.linalg.norm(x - y, axis=1).mean()) for x, y in ((m, wanted), (a, b)))
     return 100 * error / eyes, 100 * width / eyes
+
+
+def small(image: "Tensor") -> "Tensor":
+    """The image, averaged down to 256 px where it is larger."""
+    from generators.base import averaged
+
+    return averaged(image, min(image.shape[-1], 256))
+
+
+def explained(child: "Tensor", parents: "list[Tensor]") -> float:
+    """Share of the variance of child's pixels, at 128 px, that the best sum of its parents' and a constant explains."""
+    import torch
+
+    from generators.base import averaged
+
+    pixels = [averaged(image, min(image.shape[-1], 128)).flatten().double() for image in (child, *parents)]
+    wanted, given = pixels[0], torch.stack([*pixels[1:], torch.ones_like(pixels[0])], dim=1)
+    rest = wanted - given @ torch.linalg.lstsq(given, wanted).solution
+    return float(1 - rest.square().sum() / (wanted - wanted.mean()).square().sum())
 
 
 def rms(a: "Tensor", b: "Tensor") -> float:
