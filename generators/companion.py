@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from generators.base import Generator
 from generators.errors import GeneratorError, ModelFileError
 from generators.feature_encoder import FeatureEncoder, FeatureEncoderConfig
+from generators.files import as_tuples
 from generators.mobilestylegan import MobileStyleGAN, Preview
 
 FORMAT = "latent-companion-1"
@@ -56,8 +57,8 @@ def read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 def join(generator: MobileStyleGAN, header: dict, tensors: dict[str, torch.Tensor]) -> None:
     """Give generator these parts."""
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in header["encoder"].items()}
-    parts: dict[str, torch.nn.Module] = {"encoder": FeatureEncoder(FeatureEncoderConfig(**settings))}
+    settings = FeatureEncoderConfig(**as_tuples(header["encoder"]))
+    parts: dict[str, torch.nn.Module] = {"encoder": FeatureEncoder(settings)}
     if any(key.startswith("preview.") for key in tensors):
         parts["preview"] = Preview(*generator.config.channels[-2:])
         generator.config = replace(generator.config, preview=True)

@@ -105,7 +105,7 @@ def lite_network(device: str = "cpu") -> EfficientNetLite0:
     except (OSError, GeneratorError, RuntimeError, KeyError, AttributeError) as error:
         why = str(error).splitlines()[0]
         raise ModelFileError(f"{path} is not EfficientNet-Lite0 ({why}); install it again, {INSTALL}") from error
-    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def weights_file() -> Path:

@@ -161,7 +161,7 @@ def invert(
 
 def plain(config: InvertConfig) -> dict[str, object]:
     """The settings as JSON has them."""
-    return asdict(config) | {"coarse": [list(pair) for pair in config.coarse]}
+    return {**asdict(config), "coarse": [list(pair) for pair in config.coarse]}
 
 
 def measure(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 from xml.parsers import expat
 from zipfile import BadZipFile, ZipFile
 
@@ -74,7 +74,7 @@ def files_of(path: Path, name: str) -> tuple[bytes, bytes]:
         raise ModelFileError(f"{path} cannot be read ({error}); get it again") from error
 
 
-def bounded(file: BufferedIOBase, limit: int, path: Path) -> bytes:
+def bounded(file: IO[bytes] | BufferedIOBase, limit: int, path: Path) -> bytes:
     data = file.read(limit + 1)
     if len(data) > limit:
         raise ModelFileError(f"{path} has a part of more than {limit:,} bytes; MobileStyleGAN's are smaller")

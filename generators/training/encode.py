@@ -56,6 +56,7 @@ class Parts(nn.Module):
 
 
 class Encode(Method):
+    model: StyleGAN2
     averaged = "encoder"
 
     def __init__(self, model: StyleGAN2, config: EncodeConfig, device: torch.device, *, started: bool) -> None:

@@ -6,24 +6,28 @@ How a step moves the networks is a method's: `joint.Joint`, `plain.Plain` or `en
 import copy
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import torch
 
 from generators.base import Generator
 from generators.encoder import Encoder
 from generators.errors import TrainingError
+from generators.mobilestylegan import MobileStyleGAN
 from generators.stylegan2 import StyleGAN2
 from generators.training.augment import KINDS
 from generators.training.config import EncodeConfig, LoopConfig, TrainConfig
 from generators.training.data import Pictures
 from generators.training.distributed import average, world
 from generators.training.encode import Encode, samples_of, with_encoder
+from generators.training.feature_encode import FeatureEncode, with_feature_encoder
 from generators.training.grow import sizes_from, start_from
 from generators.training.joint import Joint
 from generators.training.method import Method
 from generators.training.model import build_model, start_from_pca
 from generators.training.plain import Plain
 
+Placed = TypeVar("Placed", bound=Generator)
 BAD_STEPS = 50  # in a row, after which a run has gone astray
 
 
@@ -53,7 +57,7 @@ class Trainer:
         self.moving = list(self.ema.get_submodule(part).state_dict().values()), list(trained)
 
     @property
-    def model(self) -> StyleGAN2:
+    def model(self) -> Generator:
         return self.method.model
 
     def run(self) -> Iterator[TrainStep]:
@@ -122,6 +126,8 @@ def make_method(
 ) -> tuple[LoopConfig, Method]:
     """The method of a config, with its networks on device; and the config, with the sizes that init fixes."""
     check(config)
+    if isinstance(config, EncodeConfig) and isinstance(init, MobileStyleGAN):
+        return config, FeatureEncode(placed(with_feature_encoder(init, config), device), config, device)
     if isinstance(config, EncodeConfig):
         model, started = with_encoder(init, config), init is not None and isinstance(init.encoder, Encoder)
         return config, Encode(placed(model, device), config, device, started=started)
@@ -139,7 +145,7 @@ def make_method(
     return config, (Joint if config.joint else Plain)(placed(model, device), config, device)
 
 
-def placed(model: StyleGAN2, device: torch.device) -> StyleGAN2:
+def placed(model: Placed, device: torch.device) -> Placed:
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

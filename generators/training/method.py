@@ -1,6 +1,7 @@
 """What all ways of training have in common: a model, optimisers, guarded steps, and numbers of one precision."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,6 @@ from generators.discriminator import Discriminator
 from generators.errors import TrainingError
 from generators.hardware import has_bf16
 from generators.shapes import Float
-from generators.stylegan2 import StyleGAN2
 from generators.training.config import LoopConfig
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -18,7 +18,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float
 class Method:
     """Holds what one way of training moves; a subclass says in `step` how."""
 
-    model: StyleGAN2  # what is saved
+    model: Any  # the generator that is saved; a subclass says of which kind
     averaged = ""  # the name of the part of it that is averaged over time; "" is all
 
     def __init__(self, config: LoopConfig, device: torch.device) -> None:

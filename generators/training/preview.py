@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from generators.errors import TrainingError
-from generators.mobilestylegan import MobileStyleGAN, Preview
+from generators.mobilestylegan import Block, MobileStyleGAN, Preview
 from generators.shapes import Float
 
 
@@ -79,18 +79,16 @@ def fit_preview(generator: MobileStyleGAN, config: PreviewConfig) -> Iterator[tu
 def start_at_block(generator: MobileStyleGAN) -> Preview:
     """A head that treats the average band as the last block would, if its features were smooth."""
     block, bands = generator.blocks[-1], generator.bands
+    assert isinstance(block, Block)
+    first, second = block.conv0, block.conv1
+    assert first.depthwise is not None and second.depthwise is not None
     head = Preview(*generator.config.channels[-2:])
-    for parameter in head.parameters():
-        parameter.zero_()
-    q = head.depthwise0.weight.shape[0] // 4
-    head.depthwise0.weight[:, :, 1, 1] = block.conv0.depthwise.sum(dim=(2, 3)).repeat(4, 1) / 2
-    head.pointwise0.weight[:, :q] = block.conv0.weight
-    head.pointwise0.bias.copy_(block.conv0.bias)
-    head.depthwise1.weight.copy_(block.conv1.depthwise)
-    head.pointwise1.weight.copy_(block.conv1.weight)
-    head.pointwise1.bias.copy_(block.conv1.bias)
-    head.rgb.weight.copy_(bands.weight[:3] / 2)
-    head.rgb.bias.copy_(bands.bias[:3] / 2)
+    state = {name: torch.zeros_like(value) for name, value in head.state_dict().items()}
+    state["depthwise0.weight"][:, :, 1, 1] = first.depthwise.sum(dim=(2, 3)).repeat(4, 1) / 2
+    state["pointwise0.weight"][:, : first.weight.shape[1]] = first.weight
+    state |= {"pointwise0.bias": first.bias, "depthwise1.weight": second.depthwise, "pointwise1.weight": second.weight}
+    state |= {"pointwise1.bias": second.bias, "rgb.weight": bands.weight[:3] / 2, "rgb.bias": bands.bias[:3] / 2}
+    head.load_state_dict(state)
     return head
 
 

@@ -265,7 +265,7 @@ class Record:
 
 def survives_half(model: Generator) -> bool:
     """Whether half precision leaves model's sha256 as it is, so that latents made with it before still render."""
-    own = (v for k, v in model.state_dict().items() if not k.startswith(("encoder.", "discriminator.")))
+    own = (v for k, v in model.state_dict().items() if not k.startswith(("encoder.", "discriminator.", "preview.")))
     return all(torch.equal(v.half().to(v), v) for v in own)
 
 

@@ -80,7 +80,8 @@ def sizes_of_sources(sources: Sequence[Path]) -> dict[str, Any]:
 
 def sizes_of(model: "Generator") -> dict[str, Any]:
     """The settings that make networks of a model's sizes."""
-    found: dict[str, Any] = {"resolution": model.img_resolution, "img_channels": model.img_channels}
+    largest = 256 if type(model).__name__ == "MobileStyleGAN" else model.img_resolution  # what its encoder sees
+    found: dict[str, Any] = {"resolution": min(model.img_resolution, largest), "img_channels": model.img_channels}
     if (c := getattr(model, "config", None)) is not None and hasattr(c, "channels_at"):  # a StyleGAN2
         same = ("subpixel", "w_dim", "mapping_layers", "mapping_lr", "flow_steps")
         found |= {name: getattr(c, name) for name in same}

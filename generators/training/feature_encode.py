@@ -1,0 +1,128 @@
+"""An encoder for MobileStyleGAN, which stays as it is: a head on EfficientNet-Lite0's maps (see `feature_encoder`).
+
+It sees photographs, whose reconstructions are compared at a size that is rendered cheaply, and samples of the
+generator, whose codes are known. Offsets from one style for all layers cost (Tov et al. 2021).
+"""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from generators.base import Generator
+from generators.errors import TrainingError
+from generators.feature_encoder import WIDTHS, FeatureEncoder, FeatureEncoderConfig
+from generators.lite import lite_network
+from generators.mobilestylegan import MobileStyleGAN
+from generators.shapes import Float
+from generators.training.config import EncodeConfig
+from generators.training.distributed import rows, wrap
+from generators.training.encode import samples_of
+from generators.training.losses import reconstruction
+from generators.training.method import Method
+from generators.training.preview import PreviewConfig, fit_preview
+
+MAP_STD = (7.0, 6.7, 2.4)  # of Lite0's maps on photographs of faces
+SPREAD, SIZE, OFFSETS = 50_000, 0.003, 0.02  # samples that W is measured on; prices of coordinates and of offsets
+
+
+def with_feature_encoder(source: Generator, config: EncodeConfig) -> MobileStyleGAN:
+    """A copy of source with a preview head and an encoder, where it has none; TrainingError if it cannot be."""
+    if not isinstance(source, MobileStyleGAN):
+        raise TrainingError(f"{source.name} is no MobileStyleGAN, which this encoder is for")
+    if source.img_resolution % config.resolution or config.resolution < 32:
+        raise TrainingError(f"{source.name} is not rendered at {config.resolution} px; give --resolution 256")
+    model = copy.deepcopy(source).requires_grad_(False)
+    if model.preview is None and config.resolution <= model.img_resolution // 4:
+        for _ in fit_preview(model, PreviewConfig(seed=config.seed)):
+            pass
+    if not isinstance(model.encoder, FeatureEncoder):
+        model.encoder = build_feature_encoder(model, config.seed)
+    return model
+
+
+def build_feature_encoder(generator: MobileStyleGAN, seed: int) -> FeatureEncoder:
+    """An untrained encoder that gives the mean, and coordinates along W's principal axes."""
+    axes = min(96, generator.w_dim)
+    encoder = FeatureEncoder(
+        FeatureEncoderConfig(num_ws=generator.num_ws, w_dim=generator.w_dim, offset_axes=axes)
+    )
+    w = generator.sample_w(SPREAD, seed).double()
+    values, vectors = torch.linalg.eigh(w.T.cov())
+    spread = values.clamp_min(values[-1] * 1e-6).sqrt()
+    encoder.axes.copy_((vectors * spread).T.flip(0))
+    encoder.mean.copy_(generator.w_avg)
+    first, second, _ = encoder.config.channels
+    with torch.no_grad():  # maps enter with about unit variance
+        encoder.down0.weight /= MAP_STD[0]
+        encoder.down1.weight[:, first : first + WIDTHS[1]] /= MAP_STD[1]
+        encoder.mix.weight[:, second : second + WIDTHS[2]] /= MAP_STD[2]
+        torch.nn.init.zeros_(encoder.shared.bias)
+        torch.nn.init.normal_(encoder.offsets.weight, std=0.01)
+        torch.nn.init.zeros_(encoder.offsets.bias)
+    return encoder
+
+
+class FeatureEncode(Method):
+    model: MobileStyleGAN
+    averaged = "encoder"
+
+    def __init__(self, model: MobileStyleGAN, config: EncodeConfig, device: torch.device) -> None:
+        super().__init__(config, device)
+        assert isinstance(model.encoder, FeatureEncoder)
+        self.model, self.config = model, config
+        self.optimize("encoder", list(model.encoder.requires_grad_(True).parameters()), config.lr, 0.9)
+        self.head = wrap(Head(model.encoder))
+        scale = model.encoder.axes.norm(dim=1)
+        self.weight = scale / scale.square().mean().sqrt()  # of a coordinate, by how far it moves w
+        self.inward = torch.linalg.inv(model.encoder.axes.double()).float()
+
+    def step(self, real: Tensor, rng: torch.Generator, images_seen: int) -> dict[str, Tensor]:
+        c, model = self.config, self.model
+        assert isinstance(model.encoder, FeatureEncoder)
+        real = real[rows(c.batch)].to(self.device)
+        with self.autocast():
+            wanted, samples = self.sample(rng)
+            with torch.no_grad():
+                maps = model.encoder.look(torch.cat([real, samples]))
+            shared, offsets = self.head(*maps)
+            ws = model.encoder.styles(shared[: len(real)], offsets[: len(real)])
+            image = model.synthesis(ws, model.fixed_noise(len(real)), resolution=c.resolution).float()
+            losses = {"reconstruction": reconstruction(image, real), "perceptual": seen_difference(image, real)}
+        losses["penalty"] = SIZE * shared.square().mean() + OFFSETS * offsets.square().mean()
+        if len(samples):
+            losses["known"] = ((shared[len(real) :] - wanted).square() * self.weight).mean()
+        weights = {"perceptual": c.matching, "known": c.supervised}
+        self.backward("encoder", torch.stack([weights.get(k, 1.0) * v for k, v in losses.items()]).sum())
+        return {k: v.detach() for k, v in losses.items()} if self.descend("encoder") else {}
+
+    @torch.no_grad()
+    def sample(self, rng: torch.Generator) -> tuple[Float[Tensor, "count w_dim"], Float[Tensor, "count c h w"]]:
+        """Whitened codes of this process's samples, and their pictures."""
+        count, model, size = samples_of(self.config), self.model, self.config.resolution
+        assert isinstance(model.encoder, FeatureEncoder)
+        z = torch.randn(count, model.z_dim, generator=rng)[rows(count)].to(self.device)
+        with torch.autocast(self.device.type, enabled=False):
+            w = model.styles_of(model.map(z), 0.8)[:, 0].float()
+            codes = (w - model.encoder.mean) @ self.inward
+        ws = w[:, None].expand(-1, model.num_ws, -1)
+        return codes, model.synthesis(ws, model.fixed_noise(len(w)), resolution=size).float().clamp(-1, 1)
+
+
+class Head(torch.nn.Module):
+    """The encoder without Lite0, in a call that DistributedDataParallel follows."""
+
+    def __init__(self, encoder: FeatureEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, *maps: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encoder.parts(maps)  # type: ignore[arg-type]
+
+
+def seen_difference(image: Float[Tensor, "batch 3 h w"], target: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, ""]:
+    """Squared difference of Lite0's maps, each pixel of unit length, over the levels: as the loss `perceptual`."""
+    network = lite_network(str(image.device))
+    pairs = zip(network.maps(image), network.maps(target.float()), strict=True)
+    units = [[m.float() / m.float().square().sum(1, keepdim=True).clamp_min(1e-20).sqrt() for m in p] for p in pairs]
+    return torch.stack([(a - b).square().sum(dim=1).mean() for a, b in units]).mean()
