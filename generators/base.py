@@ -32,6 +32,7 @@ class Generator(nn.Module, ABC):
     noise_shapes: tuple[tuple[int, int], ...] = ()  # (H, W) of each noise input; () if none
     w_avg: Float[Tensor, " w_dim"]  # mean of W, the centre of truncation
     closed_form: bool = False  # the encoder gives the best latent there is, to float32: a search would gain nothing
+    linear_layout: bool = False  # places features linearly in w, so that mixtures come near a cross-dissolve
     w_slope: float = 1.0  # below zero, of the mapping's last activation; 1 where that is linear
     encoder: nn.Module | None  # image -> ws, where the model file has one
     discriminator: nn.Module | None  # with `features(image)`, where the model file has one

@@ -219,6 +219,7 @@ class StyleGAN2(Generator):
                 raise GeneratorError("a flow maps z to a w of as many numbers, without labels; set z_dim, c_dim so")
             sizes = {"hidden": config.w_dim, "blocks": config.mapping_layers, "steps": config.flow_steps}
             self.map = Flow(config.w_dim, **sizes, gaussian=config.flow_gaussian)
+        self.linear_layout = any(config.spatial)
         self.w_slope = 1.0 if config.mapping_linear or config.flow_steps else 0.2
         width = config.channels_at(4)
         self.start = nn.Parameter(torch.randn(1, width, 4, 4))

@@ -13,13 +13,14 @@ from PIL import Image
 from generators.base import Generator
 from inversion.align import describe
 from inversion.batch import Progress, invert_batches, peak_memory_mb
+from inversion.batch import keep as save_result
 from inversion.errors import ImageError, InversionError, SettingsError
 from inversion.image import WRITES, read_image, to_pil
 from inversion.loop import InvertConfig
 from inversion.metrics import SAME_PERSON, summary
 from inversion.photograph import Inversion, load_target
 
-MEASURES = ("seconds", "psnr_db", "ssim", "identity")
+MEASURES = ("seconds", "psnr_db", "ssim", "identity", "perceptual", "landmarks")
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,21 @@ def evaluate(
     limit: int | None = None,
     budget: float | None = None,
     progress: Progress | None = None,
+    keep: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Invert all pictures of a folder or a zip, a record each, in order of name; a bad file does not stop the others.
 
     The pictures are taken as aligned portraits and only resized; align=True is for photographs. limit: only so many.
     budget: seconds a picture. recipe is the name that goes with config. A record holds file and either error, or
     seconds (its part of its batch's search), steps, psnr_db, ssim, identity (None where picture or reconstruction has
-    no face), target_face (whether the picture has one), losses and peak_memory_mb, the process's so far. Raises
-    ImageError if source holds no pictures, SettingsError for settings that fit no picture.
+    no face), perceptual, landmarks, target_face (whether the picture has one), losses and peak_memory_mb, the
+    process's so far. keep: a folder for latents and pictures, as `latent invert` writes them. Raises ImageError if
+    source holds no pictures, SettingsError for settings that fit no picture.
     """
     options = {"batch": batch, "align": align, "limit": limit, "budget": budget, "progress": progress}
     for name, result in invert_all(generator, source, config, recipe=recipe, **options):  # type: ignore[arg-type]
+        if keep is not None:
+            save_result(name, result, keep / Path(name).stem, generator)
         yield {"file": name, "error": str(result)} if isinstance(result, InversionError) else record(
             name, result, faces=generator.subject == "face"
         )
@@ -128,7 +133,7 @@ def record(name: str, result: Inversion, *, faces: bool = True) -> dict[str, Any
 
 
 def summarize(records: Iterable[dict]) -> dict[str, Any]:
-    """median, p10 and p90 of seconds, psnr_db, ssim and identity; the share that stays the same person; counts.
+    """median, p10 and p90 of each of MEASURES; the share that stays the same person; counts.
 
     same_person is the share of pictures with a face whose reconstruction's identity is under 0.6; a reconstruction
     without a face counts as another person; None without any face. faces is how many pictures that was, n counts all

@@ -6,7 +6,7 @@ space, and that the result looks like both, is the idea of FamilyGAN; the weight
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,12 +22,13 @@ Weights = dict[int, tuple[float, ...]]  # resolution in px -> one share per pare
 @dataclass(frozen=True, kw_only=True)
 class ChildConfig:
     concentration: float = 1.0  # of the Dirichlet, above 0: large gives equal shares, small one parent a resolution
-    least_share: float = 0.7  # every parent has at least this part of an equal share at each resolution, in [0, 1]
+    least_share: float | None = None  # every parent has at least this part of an equal share at each resolution, in
+    # [0, 1]; None: 0.25, or 0.7 where the generator lays out pictures linearly, whose mixtures ghost with less
 
     def __post_init__(self) -> None:
         if not 0 < self.concentration < float("inf"):
             raise SettingsError(f"concentration is {self.concentration}; give a number above 0")
-        if not 0 <= self.least_share <= 1:
+        if self.least_share is not None and not 0 <= self.least_share <= 1:
             raise SettingsError(f"least_share is {self.least_share}; give a number from 0 to 1")
 
 
@@ -61,6 +62,8 @@ def children(
     parents = [parent.to_w_plus(generator) for parent in parents]
     check_alike(parents)
     check_w_plus(parents[0], generator)
+    if config.least_share is None:
+        config = replace(config, least_share=0.7 if generator.linear_layout else 0.25)
     drawn = (draw_weights(len(parents), generator, seed=seed, index=i, config=config) for i in range(count))
     return [Child(combine(parents, generator, weights), weights) for weights in drawn]
 
@@ -74,6 +77,7 @@ def draw_weights(parents: int, generator: Generator, *, seed: int, index: int, c
     from scipy.special import gammaincinv
 
     resolutions = sorted(set(generator.ws_resolutions))
+    assert config.least_share is not None
     size = (len(resolutions), parents)
     begin = np.random.default_rng(seed).random(size)
     stride = 0.6180339887 * (1 + np.arange(parents)) * (-1.0) ** np.arange(parents)  # golden: never near a repeat

@@ -71,7 +71,8 @@ def deliver(
         for picture, file in zip(pictures[len(parents) :], files, strict=True):
             write_image(picture, file)
     if to.has_sheet:
-        page = sheet(pictures, [one.label for one in everyone])
+        tile = max(192, min(512, generator.img_resolution))
+        page = sheet(pictures, [one.label for one in everyone], tile=tile)
         write_image(page, Path(to.out, "sheet.png") if to.folder else to.out)
     records = []
     for i, (one, file) in enumerate(zip(made, files, strict=True), 1):

@@ -33,8 +33,8 @@ RECIPES = {
 # brings.
 # Coarse to fine, as the fine sizes cost most; in whitened coordinates, where the same pictures lie nearer to W.
 FACES = InvertConfig(
-    steps=130, whiten=True, lr=0.2, lr_rampdown=0.5, coarse=((0.9, 256), (0.96, 512)), detail=0.25, detail_lr=0.3,
-    loss={"pixel": 2.0, "laplacian": 0.5, "perceptual": 0.5, "identity": 0.1},
+    steps=70, whiten=True, lr=0.25, coarse=((0.9, 256), (0.96, 512)), detail=0.25, detail_lr=0.3,
+    loss={"pixel": 2.0, "laplacian": 0.5, "perceptual": 0.5, "identity": 0.1, "delta": 0.02, "detail": 0.001},
 )
 
 

@@ -45,9 +45,9 @@ def record_line(record: Mapping[str, Any]) -> str:
 
 def summary_table(summary: Mapping[str, Any]) -> str:
     """What `evaluate.summarize` gives, as an aligned table."""
-    rows = [f"{'':<8}{'PSNR dB':>9}{'SSIM':>9}{'identity':>9}{'seconds':>9}"]
+    rows = [f"{'':<8}{'PSNR dB':>9}{'SSIM':>9}{'identity':>9}{'percept.':>9}{'landm.':>9}{'seconds':>9}"]
     for name in ("median", "p10", "p90"):
-        values = [summary[name][key] for key in ("psnr_db", "ssim", "identity", "seconds")]
+        values = [summary[name][key] for key in ("psnr_db", "ssim", "identity", "perceptual", "landmarks", "seconds")]
         rows.append(f"{name:<8}" + "".join(f"{'-' if v is None else f'{v:.3f}':>9}" for v in values))
     same = "-" if summary["same_person"] is None else f"{summary['same_person']:.1%}"
     of = f"{summary['faces']} faces; {summary['n']} pictures, {summary['failed']} of them failed"

@@ -95,11 +95,12 @@ MODEL_QUALITY = options(
               help="What moves in a search; or models whose latent spaces are measured instead.")
 @click.option("--align/--no-align", default=False, help="Cut faces out first.  [default: they are portraits already]")
 @click.option("--limit", type=int, metavar="N", help="The first N pictures alone.")
+@click.option("--keep", type=FILE, metavar="DIR", help="Folder for the latents and pictures, as `invert` writes them.")
 @options(BATCH, MODEL_QUALITY, GENERATOR, DEVICE, JSON)
 def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ...], space: tuple[str, ...], recipe: str,
              align: bool, limit: int | None, batch: int, budget: float | None, whole: bool, data: tuple[Path, ...],
              data_limit: int | None, samples: int | None, pairs: int | None, steps_list: tuple[int, ...] | None,
-             out: Path | None, memorised: Path | None, **settings: Any) -> None:
+             out: Path | None, memorised: Path | None, keep: Path | None, **settings: Any) -> None:
     """Measure reconstruction over portraits, or the whole model.
 
     SOURCE is a folder or a zip of pictures that are aligned already. A line for each, then a summary.
@@ -137,7 +138,7 @@ def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ..
     say(objective_line(config.loss))
     with progress(config.steps) as bar:
         for record in measure(generator, source, config, recipe=recipe, batch=batch, align=align, limit=limit,
-                              budget=budget, progress=bar):
+                              budget=budget, progress=bar, keep=keep):
             records.append(record)
             tell(record, record_line(record), err="error" in record)
     summary = summarize(records)

@@ -20,6 +20,7 @@ from tests.benchmarks.common import (
     generator_option,
     inverted,
     json_option,
+    kept,
     mean,
     median,
     path_type,
@@ -49,19 +50,20 @@ People = dict[str, "Inversion"]
 @click.option("--children", "per_family", default=4, show_default=True, help="Children a pair.")
 @click.option("--midpoints", default=40, show_default=True, help="Pairs whose midpoint is looked at.")
 @click.option("--limit", type=int, help="Only the first so many portraits.")
+@click.option("--latents", type=path_type, help="Folder that `latent evaluate --keep` wrote: no search.")
 @click.option("--sheet", type=path_type, help="Picture to write: A, midpoint, plain average of the pixels, B.")
 @seed_option
 @json_option
 def main(
     generator: str, source: Path, recipe: str, families: int, per_family: int, midpoints: int, limit: int | None,
-    sheet: Path | None, seed: int, as_json: bool,
+    latents: Path | None, sheet: Path | None, seed: int, as_json: bool,
 ) -> None:
     """Measure children and midpoints of pairs of test people."""
     from generators import load
     from inversion.smoothness import draw_pairs
 
     model = load(generator)
-    people = inverted(model, source, recipe, limit)
+    people = inverted(model, source, recipe, limit) if latents is None else kept(model, latents, limit)
     pairs = draw_pairs(list(people), max(families, midpoints), seed)
     figures = {
         **measure_children(model, people, pairs[:families], per_family, seed),

@@ -42,6 +42,22 @@ def inverted(generator: "Generator", source: Path, recipe: str, limit: int | Non
     return found
 
 
+def kept(generator: "Generator", folder: Path, limit: int | None = None) -> dict[str, "Inversion"]:
+    """The inversions that `latent evaluate --keep` or `latent invert` wrote into a folder, by name."""
+    from inversion.bundle import load_latent
+    from inversion.image import read_image, to_tensor
+    from inversion.latent import synthesize
+    from inversion.photograph import Inversion, Target
+
+    found = {}
+    for path in sorted(folder.glob("*.latent.safetensors"))[:limit]:
+        name = path.name.removesuffix(".latent.safetensors")
+        latent = load_latent(path, generator)
+        target = Target(to_tensor(read_image(folder / f"{name}.target.png")))
+        found[name] = Inversion(latent, target, synthesize(generator, latent), {}, {}, 0, 0.0, {})
+    return found
+
+
 def distance(a: "np.ndarray | None", b: "np.ndarray | None") -> float | None:
     """Between two descriptors; None where a face is missing."""
     return None if a is None or b is None else float(((a - b) ** 2).sum() ** 0.5)
