@@ -157,7 +157,8 @@ def keep(photo: str, found: Inversion | InversionError, stem: Path, generator: G
     write_image(found.image, stem.with_name(f"{stem.name}.png"))
     write_image(found.target.image, stem.with_name(f"{stem.name}.target.png"))
     return {
-        "file": photo, "latent": str(path), "seconds": found.seconds, "steps": found.steps, **found.metrics,
+        "file": photo, "latent": str(path), "generator": generator.name, "licence": generator.card.get("licence"),
+        "seconds": found.seconds, "steps": found.steps, **found.metrics,
         "losses": found.losses, "peak_memory_mb": peak_memory_mb(),
     }
 

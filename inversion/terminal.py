@@ -164,7 +164,12 @@ def loaded(model: str | None, device: str, sources: Sequence[str] = ()) -> "Gene
         told = ", ".join(f"{source} with {name}" for name, source in makers.items())
         raise SettingsError(f"the latents were made with several generators ({told}); give those of one")
     name = model or next(iter(makers), None) or default_generator()
-    found = generators.load(name, device=device_of(device))
+    try:
+        found = generators.load(name, device=device_of(device))
+    except GeneratorError as error:
+        if name not in makers:
+            raise
+        raise SettingsError(f"{makers[name]} was made with {name}, give that with -g ({error})") from error
     if "source" in found.card and not (model or "").endswith(".safetensors"):  # not told by `convert`
         licence = found.card.get("licence")
         say(f"{found.name}: {type(found).__name__}, {found.img_resolution} px, licence: {licence}")

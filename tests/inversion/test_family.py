@@ -42,7 +42,9 @@ def test_a_child_depends_on_the_seed_and_its_number_alone(generator):
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_every_parent_has_its_share(generator, count):
     parents = [constant(generator, float(i), i) for i in range(count)]
-    shares = torch.stack([overall(generator, child) for child in children(parents, generator, count=60, seed=1)])
+    config = ChildConfig(least_share=0.7)
+    many = children(parents, generator, count=60, seed=1, config=config)
+    shares = torch.stack([overall(generator, child) for child in many])
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(60))
     assert shares.min() >= 0.5 / count - 1e-6
     assert (shares.mean(dim=0) - 1 / count).abs().max() < 0.1  # no favourite
@@ -105,3 +107,15 @@ def test_refusals(generator):
     for settings in [{"concentration": 0.0}, {"concentration": nan}, {"least_share": 1.5}, {"least_share": -0.1}]:
         with pytest.raises(SettingsError, match="give a number"):
             ChildConfig(**settings)
+
+
+def test_the_least_share_is_larger_where_mixtures_would_ghost(generator, monkeypatch):
+    parents = [constant(generator, 0.0, 0), constant(generator, 1.0, 1)]
+
+    def least():
+        many = children(parents, generator, count=40, seed=2)
+        return min(min(shares) for child in many for shares in child.weights.values())
+
+    assert 0.125 <= least() < 0.2
+    monkeypatch.setattr(generator, "linear_layout", True)
+    assert 0.35 <= least() < 0.4
