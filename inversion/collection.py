@@ -19,7 +19,7 @@ from inversion.encoder import encode
 from inversion.errors import ImageError, InversionError
 from inversion.evaluate import Picture, pictures
 from inversion.image import WRITES, read_image
-from inversion.latent import synthesize
+from inversion.latent import at_a_time, synthesize
 from inversion.loop import InvertConfig
 from inversion.photograph import load_target, search
 from inversion.recipes import config_of
@@ -111,6 +111,7 @@ def collect(
     config = config or settings_for(generator)
     files = thinned([pair for source in sources for pair in listing(source, alone=len(sources) == 1)], limit)
     parts = []
+    batch = at_a_time(generator, batch)
     for first in counted(range(0, len(files), batch), "batches", -(-len(files) // batch)):
         parts += read_batch(files[first : first + batch], generator, config, align, skipped)
     if not parts:

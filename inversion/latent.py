@@ -101,6 +101,11 @@ def synthesize(generator: Generator, latent: Latent) -> Float[Tensor, "batch cha
     return generator.synthesis(latent.to_ws(generator), latent.noise).clamp(-1, 1)
 
 
+def at_a_time(generator: Generator, most: int = 8) -> int:
+    """How many pictures to work on at once: most up to 256 px, and fewer above, so that they take no more memory."""
+    return max(1, min(most, most * 256**2 // generator.img_resolution**2))
+
+
 def check_same_space(a: Latent, b: Latent) -> None:
     """SpaceMismatch unless a and b live in one space."""
     if a.space is not b.space:

@@ -189,7 +189,7 @@ SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show
 OUT = click.option("-o", "--out", required=True, metavar="OUT", help="A picture, a folder/, or - for standard output.")
 SHEET = click.option("--sheet/--no-sheet", default=None, help="A labelled sheet.  [default: for several in one file]")
 SAVE = click.option("--save-latents", is_flag=True, help="Write the latents beside the pictures.")
-BATCH = click.option("--batch", type=int, default=8, show_default=True, help="Pictures at a time.")
+BATCH = click.option("--batch", type=int, metavar="N", help="Pictures at a time.  [8 up to 256 px, then fewer]")
 RECIPE = click.option("--recipe", default="default", show_default=True,
                       help="default, encode (first guess alone), projector or image2stylegan.")
 STEPS = click.option("--steps", type=int, metavar="N", help="Updates; 0 gives the first guess.")

@@ -75,7 +75,7 @@ def interpolate(generator: "Generator", sources: Sequence[str], out: str, frames
                 loop: bool, ease: bool, scale: int | None, **photo: Any) -> None:
     """Walk from source to source, as a film."""
     from inversion.edit import path
-    from inversion.latent import LatentSpace
+    from inversion.latent import LatentSpace, at_a_time
     from inversion.output import check_place, render_all
     from inversion.video import write_video
 
@@ -85,7 +85,8 @@ def interpolate(generator: "Generator", sources: Sequence[str], out: str, frames
     latents = opened(generator, sources, **photo)
     center = None if latents[0].space is LatentSpace.Z else generator.w_avg
     walk = path(latents, frames, kind=kind, center=center, loop=loop, ease=ease)
-    write_video(counted(render_all(generator, walk, chunk=8), "frames", len(walk)), out, fps=fps, scale=scale)
+    frames_drawn = counted(render_all(generator, walk, chunk=at_a_time(generator)), "frames", len(walk))
+    write_video(frames_drawn, out, fps=fps, scale=scale)
     tell({"file": out, "frames": len(walk), "fps": fps, "sources": sources}, out)
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @options(SEARCH, CROP, BATCH)
 @click.option("--init", type=FILE, metavar="LATENT", help="Start from a saved latent.")
 @with_generator
-def invert(generator: "Generator", photos: Sequence[str], out: Path, recipe: str, init: Path | None, batch: int,
+def invert(generator: "Generator", photos: Sequence[str], out: Path, recipe: str, init: Path | None, batch: int | None,
            budget: float | None, align: bool, face: int | None, **settings: Any) -> None:
     """Find the latent of each photograph.
 
@@ -52,6 +52,7 @@ def invert(generator: "Generator", photos: Sequence[str], out: Path, recipe: str
     """
     from inversion.batch import invert_files, pictures_in
     from inversion.bundle import load_latent
+    from inversion.latent import at_a_time
     from inversion.recipes import config_of
 
     photos, done, failed = pictures_in(photos), 0, 0
@@ -59,11 +60,12 @@ def invert(generator: "Generator", photos: Sequence[str], out: Path, recipe: str
     if start is not None and settings["space"] is None:
         settings["space"] = start.space
     config = config_of(generator, recipe, **settings)
+    batch = at_a_time(generator) if batch is None else batch
     say(objective_line(config.loss))
     try:
         with progress(config.steps) as bar:
-            for record in invert_files(generator, photos, out, config, recipe=recipe, batch=batch, init=start,
-                                       budget=budget, align=align, face=face, progress=bar):
+            for record in invert_files(generator, photos, out, config, recipe=recipe, init=start, budget=budget,
+                                       batch=batch, align=align, face=face, progress=bar):
                 done, failed = done + 1, failed + ("error" in record)
                 tell(record, record_line(record), err="error" in record)
     except KeyboardInterrupt:
@@ -98,9 +100,9 @@ MODEL_QUALITY = options(
 @click.option("--keep", type=FILE, metavar="DIR", help="Folder for the latents and pictures, as `invert` writes them.")
 @options(BATCH, MODEL_QUALITY, GENERATOR, DEVICE, JSON)
 def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ...], space: tuple[str, ...], recipe: str,
-             align: bool, limit: int | None, batch: int, budget: float | None, whole: bool, data: tuple[Path, ...],
-             data_limit: int | None, samples: int | None, pairs: int | None, steps_list: tuple[int, ...] | None,
-             out: Path | None, memorised: Path | None, keep: Path | None, **settings: Any) -> None:
+             align: bool, limit: int | None, batch: int | None, budget: float | None, whole: bool,
+             data: tuple[Path, ...], data_limit: int | None, samples: int | None, pairs: int | None,
+             steps_list: tuple[int, ...] | None, out: Path | None, memorised: Path | None, keep: Path | None, **settings: Any) -> None:
     """Measure reconstruction over portraits, or the whole model.
 
     SOURCE is a folder or a zip of pictures that are aligned already. A line for each, then a summary.
@@ -117,6 +119,7 @@ def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ..
     """
     from inversion.evaluate import evaluate as measure
     from inversion.evaluate import summarize
+    from inversion.latent import at_a_time
     from inversion.recipes import config_of
 
     asked = {"data_limit": data_limit, "samples": samples, "pairs": pairs, "steps": steps_list}
@@ -128,6 +131,7 @@ def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ..
         given = {"align": align, "limit": limit, "samples": samples}
         return evaluate_spaces(source, spaces, data, device=device, **given, **settings)
     generator = loaded(model, device)
+    batch = at_a_time(generator) if batch is None else batch
     settings["space"] = next(iter(space), None)
     if whole:
         common = {"recipe": recipe, "align": align, "limit": limit, "batch": batch, "budget": budget}

@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 from torch import nn
 
-from generators.base import Generator
+from generators.base import Generator, averaged
 from generators.encoder import Encoder, EncoderConfig
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from inversion import loop, photograph
 from inversion.encoder import CORRECTION, encode, first_guess
 from inversion.errors import FaceError, ImageError, SettingsError
 from inversion.image import sha256_of, to_pil, to_tensor
-from inversion.latent import LatentSpace, mean_latent, sample_latent, synthesize
+from inversion.latent import LatentSpace, at_a_time, mean_latent, sample_latent, synthesize
 from inversion.loop import InvertConfig
 from inversion.metrics import psnr
-from inversion.photograph import Target, best_start, invert, load_target, measure, search, stacked
+from inversion.photograph import Target, best_start, compare, invert, load_target, measure, search, stacked
 from inversion.recipes import RECIPES, recipe
 
 
@@ -296,3 +296,31 @@ def test_looking_again_mends_the_guess_and_never_harms_it():
     model.encoder.forward = lambda images: 4 * images.mean(dim=(2, 3)).log()[:, None, :]  # each look leads astray
     first, later = encode(model, images[:2]), encode(model, images[:2], looks=1)
     assert torch.equal(first.code, later.code)
+
+
+@pytest.mark.parametrize("size, most, wanted", [(16, 8, 8), (256, 8, 8), (512, 8, 2), (1024, 8, 1), (1024, 32, 2)])
+def test_fewer_large_pictures_at_a_time(generator, monkeypatch, size, most, wanted):
+    monkeypatch.setattr(generator, "img_resolution", size)
+    assert at_a_time(generator, most) == wanted
+
+
+def test_large_pictures_are_measured_at_256_px(face_picture):
+    large = to_tensor(face_picture.resize((512, 512)))
+    noisy = large + 0.05 * torch.randn(large.shape, generator=torch.Generator().manual_seed(0))
+    found, small = compare(noisy, large, faces=True), averaged(large, 256)
+    assert found["psnr_db"] == pytest.approx(float(psnr(averaged(noisy, 256), small)[0]))
+    assert found.keys() == {"psnr_db", "ssim", "perceptual", "identity", "landmarks"}
+    assert 0 < found["perceptual"] < 1 and found["identity"] < 0.3 and found["landmarks"] < 0.05
+
+
+def test_what_has_no_face_is_not_measured_by_one():
+    flat = torch.zeros(1, 3, 16, 16)
+    found = compare(flat, flat + 0.5, faces=True)
+    assert found["identity"] is None and found["landmarks"] is None and found["perceptual"] is None
+
+
+@pytest.fixture
+def face_picture():
+    import skimage.data
+
+    return Image.fromarray(skimage.data.astronaut()).crop((100, 0, 356, 256))
