@@ -102,7 +102,8 @@ MODEL_QUALITY = options(
 def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ...], space: tuple[str, ...], recipe: str,
              align: bool, limit: int | None, batch: int | None, budget: float | None, whole: bool,
              data: tuple[Path, ...], data_limit: int | None, samples: int | None, pairs: int | None,
-             steps_list: tuple[int, ...] | None, out: Path | None, memorised: Path | None, keep: Path | None, **settings: Any) -> None:
+             steps_list: tuple[int, ...] | None, out: Path | None, memorised: Path | None, keep: Path | None,
+             **settings: Any) -> None:
     """Measure reconstruction over portraits, or the whole model.
 
     SOURCE is a folder or a zip of pictures that are aligned already. A line for each, then a summary.
