@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SEED ?= 12
+SEED ?= 3
 FFHQ := random-face==2021.7.21.1
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

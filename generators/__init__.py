@@ -25,9 +25,13 @@ def load(name: "str | Path", *, device: str = "cpu") -> "Generator":
     from generators.catalogue import checkpoints
     from generators.checkpoints import open_model  # torch is imported here, not before
     from generators.hub import find
+    from generators.wheels import WHEELS
 
     known = checkpoints().get(str(name))
-    return open_model(find(str(name)), device=device, licence=known.licence if known else None)
+    found = open_model(find(str(name)), device=device, licence=known.licence if known else None)
+    if str(name) in WHEELS:
+        found.name = str(name)  # also where it is read from the package itself
+    return found
 
 
 def convert(

@@ -79,4 +79,6 @@ def config_of(generator: Generator, name: str, **given: Any) -> InvertConfig:
     for setting, read in (("space", LatentSpace), ("loss", parse_weights)):
         if isinstance(given.get(setting), str):
             given[setting] = read(given[setting])
+    if given.get("space") is LatentSpace.Z:
+        given.setdefault("whiten", False)  # z is white already
     return replace(recipe(name, generator), **given)

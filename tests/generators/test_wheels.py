@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from generators import hub, wheels
+from generators import hub, load, wheels
 from generators.errors import DownloadError, GeneratorError
 from generators.ledger import sha256_of
 from generators.wheels import WHEELS, fetch_wheel, find_wheel, located
@@ -125,6 +125,8 @@ def test_the_installed_package_is_found_kept_and_checked(real, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_a_cache_the_package_itself_serves(real, tmp_path):
+def test_without_a_cache_the_package_itself_serves(real, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
-    assert find_wheel("ffhq", tmp_path / "file") == real
+    monkeypatch.setenv("LATENT_CACHE", str(tmp_path / "file"))
+    assert hub.find("ffhq") == real
+    assert load("ffhq").name == "ffhq"

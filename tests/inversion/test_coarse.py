@@ -11,7 +11,7 @@ from inversion.errors import SettingsError
 from inversion.latent import LatentSpace
 from inversion.loop import Axes, descend, optimize
 from inversion.losses import TermContext, objective, objectives
-from inversion.recipes import FACES, recipe
+from inversion.recipes import FACES, config_of, recipe
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,11 @@ def test_one_objective_is_of_one_size(g):
 def test_schedules_that_are_none(coarse):
     with pytest.raises(SettingsError, match="coarse is"):
         settings(coarse=coarse)
+
+
+def test_the_default_for_large_faces_works_in_z_too(g, monkeypatch):
+    monkeypatch.setattr(g, "img_resolution", 1024)
+    assert config_of(g, "default", space="z").whiten is False and config_of(g, "default", space="w").whiten
 
 
 def test_z_is_white_already():
