@@ -93,6 +93,25 @@ class EfficientNetLite0(nn.Module):
         return self.classes(x.mean(dim=(2, 3)).float())
 
 
+def unit_maps(image: Float[Tensor, "batch 3 h w"]) -> Maps:
+    """The network's maps of an image, each pixel scaled to unit length."""
+    return tuple(unit_length(m.float()) for m in lite_network(str(image.device)).maps(image))
+
+
+def maps_distance(a: Maps, b: Maps) -> Float[Tensor, " batch"]:
+    """Squared difference of two images' unit maps, summed over channels, averaged over pixels and then over the levels.
+
+    LPIPS without its learned weights (Zhang et al. 2018): 0 for equal images, at most 4.
+    """
+    levels = [(x - y).square().sum(dim=1).mean(dim=(1, 2)) for x, y in zip(a, b, strict=True)]
+    return torch.stack(levels).mean(dim=0)
+
+
+def unit_length(x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+    """Each pixel scaled to length one; the clamp keeps the gradient finite where all channels are zero."""
+    return x / x.square().sum(dim=1, keepdim=True).clamp_min(1e-20).sqrt()
+
+
 @cache
 def lite_network(device: str = "cpu") -> EfficientNetLite0:
     """The network with its weights, frozen, in eval mode; ModelFileError where they are missing or damaged."""

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.base import Generator
-from generators.lite import lite_network
+from generators.lite import unit_length, unit_maps
 from inversion.errors import FeatureError, SettingsError
 from inversion.identity import chip_of, cut_chips, face_network
 from inversion.image import to_pil
@@ -78,22 +78,7 @@ def perceptual_maps(image: Float[Tensor, "batch channels height width"]) -> Maps
 
     Images are RGB or grey in [-1, 1]; over 256 px they are averaged down to that, under 64 px enlarged to it.
     """
-    rgb = fit_size(image, *LPIPS_SIZES).expand(-1, 3, -1, -1)
-    return tuple(unit_length(m.float()) for m in lite_network(str(image.device)).maps(rgb))
-
-
-def perceptual_distance(a: Maps, b: Maps) -> Float[Tensor, " batch"]:
-    """Squared difference of two images' maps, summed over channels, averaged over pixels and then over the levels.
-
-    LPIPS without its learned weights (Zhang et al. 2018): 0 for equal images, at most 4.
-    """
-    levels = [(x - y).square().sum(dim=1).mean(dim=(1, 2)) for x, y in zip(a, b, strict=True)]
-    return torch.stack(levels).mean(dim=0)
-
-
-def unit_length(x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
-    """Each pixel scaled to length one; the clamp keeps the gradient finite where all channels are zero."""
-    return x / x.square().sum(dim=1, keepdim=True).clamp_min(1e-20).sqrt()
+    return unit_maps(fit_size(image, *LPIPS_SIZES).expand(-1, 3, -1, -1))
 
 
 class Faces:

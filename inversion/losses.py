@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from generators.base import Generator, Noise, averaged
+from generators.lite import maps_distance
 from generators.ops import laplacian_pyramid, smooth
 from inversion.errors import SettingsError
 from inversion.features import (
@@ -18,7 +19,6 @@ from inversion.features import (
     Maps,
     discriminator_features,
     lpips_network,
-    perceptual_distance,
     perceptual_maps,
 )
 
@@ -85,10 +85,10 @@ def lpips_distance(target: Float[Tensor, "batch channels height width"], network
 
 
 def perceptual(target: Float[Tensor, "batch channels height width"]) -> Term:
-    """`features.perceptual_distance` from target, per image."""
+    """`lite.maps_distance` from target, per image."""
     with torch.no_grad():
         wanted = perceptual_maps(target)
-    return lambda candidate: perceptual_distance(perceptual_maps(candidate.image), wanted)
+    return lambda candidate: maps_distance(perceptual_maps(candidate.image), wanted)
 
 
 def identity(target: Float[Tensor, "batch 3 height width"]) -> Term:

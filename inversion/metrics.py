@@ -13,10 +13,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from generators.lite import maps_distance
 from generators.ops import smooth
 from inversion.align import describe, landmarks
 from inversion.errors import SettingsError
-from inversion.features import Lpips, perceptual_distance, perceptual_maps
+from inversion.features import Lpips, perceptual_maps
 from inversion.losses import ssim_and_contrast
 
 MEASURE_PX = 256  # photographs of faces seldom hold more, and what is looked through saw no more
@@ -68,8 +69,8 @@ def identity_distance(a: Image.Image, b: Image.Image) -> float | None:
 def perceptual(
     a: Float[Tensor, "batch channels height width"], b: Float[Tensor, "batch channels height width"]
 ) -> Float[Tensor, " batch"]:
-    """Distance of EfficientNet-Lite0's maps at 256 px, as `features.perceptual_distance` has it: 0 for equal images."""
-    return perceptual_distance(perceptual_maps(a), perceptual_maps(b))
+    """Distance of EfficientNet-Lite0's maps at 256 px, as `lite.maps_distance` has it: 0 for equal images."""
+    return maps_distance(perceptual_maps(a), perceptual_maps(b))
 
 
 def landmark_distance(a: Image.Image, b: Image.Image) -> float | None:

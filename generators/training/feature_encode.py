@@ -12,7 +12,7 @@ from torch import Tensor
 from generators.base import Generator
 from generators.errors import TrainingError
 from generators.feature_encoder import WIDTHS, FeatureEncoder, FeatureEncoderConfig
-from generators.lite import lite_network
+from generators.lite import maps_distance, unit_maps
 from generators.mobilestylegan import MobileStyleGAN
 from generators.shapes import Float
 from generators.training.config import EncodeConfig
@@ -88,7 +88,8 @@ class FeatureEncode(Method):
             shared, offsets = self.head(*maps)
             ws = model.encoder.styles(shared[: len(real)], offsets[: len(real)])
             image = model.synthesis(ws, model.fixed_noise(len(real)), resolution=c.resolution).float()
-            losses = {"reconstruction": reconstruction(image, real), "perceptual": seen_difference(image, real)}
+            losses = {"reconstruction": reconstruction(image, real)}
+            losses["perceptual"] = maps_distance(unit_maps(image), unit_maps(real)).mean()
         losses["penalty"] = SIZE * shared.square().mean() + OFFSETS * offsets.square().mean()
         if len(samples):
             losses["known"] = ((shared[len(real) :] - wanted).square() * self.weight).mean()
@@ -118,11 +119,3 @@ class Head(torch.nn.Module):
 
     def forward(self, *maps: Tensor) -> tuple[Tensor, Tensor]:
         return self.encoder.parts(maps)  # type: ignore[arg-type]
-
-
-def seen_difference(image: Float[Tensor, "batch 3 h w"], target: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, ""]:
-    """Squared difference of Lite0's maps, each pixel of unit length, over the levels: as the loss `perceptual`."""
-    network = lite_network(str(image.device))
-    pairs = zip(network.maps(image), network.maps(target.float()), strict=True)
-    units = [[m.float() / m.float().square().sum(1, keepdim=True).clamp_min(1e-20).sqrt() for m in p] for p in pairs]
-    return torch.stack([(a - b).square().sum(dim=1).mean() for a, b in units]).mean()
