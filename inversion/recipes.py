@@ -33,8 +33,8 @@ RECIPES = {
 # brings.
 # Coarse to fine, as the fine sizes cost most; in whitened coordinates, where the same pictures lie nearer to W.
 FACES = InvertConfig(
-    steps=70, whiten=True, lr=0.25, coarse=((0.9, 256), (0.96, 512)), detail=0.25, detail_lr=0.3,
-    loss={"pixel": 2.0, "laplacian": 0.5, "perceptual": 0.5, "identity": 0.1, "delta": 0.02, "detail": 0.001},
+    steps=90, whiten=True, lr=0.25, coarse=((0.95, 256), (0.98, 512)), detail=0.25, detail_lr=0.3,
+    loss={"pixel": 2.0, "laplacian": 0.5, "perceptual": 0.5, "identity": 0.1, "delta": 0.01, "detail": 0.0005},
 )
 
 
