@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, objects, refused
 from fileserver import serving
 
-from generators import hub
+from generators import hub, wheels
 from generators.catalogue import Checkpoint
 from generators.files import load_model
 
@@ -20,6 +20,7 @@ CONTENT = random.Random(2).randbytes(50_000)
 @pytest.fixture
 def server(monkeypatch, model):
     """A server of one public checkpoint, `public`: the tiny model; and its catalogue."""
+    monkeypatch.setattr(wheels, "find_spec", lambda name: None)  # whatever is installed
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("LATENT_OFFLINE", raising=False)
     monkeypatch.setattr(hub, "PRETRAINED", Path(model).parent)

@@ -174,12 +174,14 @@ def test_summarize():
     def line(psnr_db, identity, face=True):
         return {
             "file": "a", "seconds": psnr_db / 10, "psnr_db": psnr_db, "ssim": 0.5, "identity": identity,
-            "target_face": face, "peak_memory_mb": psnr_db * 10,
+            "perceptual": 0.2, "landmarks": None if identity is None else 0.03, "target_face": face,
+            "peak_memory_mb": psnr_db * 10,
         }
 
     lines = [line(20.0, 0.3), line(30.0, 0.6), line(40.0, None), line(50.0, None, False), {"file": "b", "error": "no"}]
     summary = summarize(lines)
-    assert summary["median"] == {"seconds": 3.5, "psnr_db": 35.0, "ssim": 0.5, "identity": pytest.approx(0.45)}
+    middle = {"seconds": 3.5, "psnr_db": 35.0, "ssim": 0.5, "identity": pytest.approx(0.45), "perceptual": 0.2}
+    assert summary["median"] == middle | {"landmarks": 0.03}
     assert summary["p10"]["psnr_db"] == pytest.approx(23.0) and summary["p90"]["psnr_db"] == pytest.approx(47.0)
     assert summary["same_person"] == pytest.approx(1 / 3)  # 0.6 is not under 0.6, and a lost face is a miss
     assert (summary["n"], summary["failed"], summary["faces"], summary["peak_memory_mb"]) == (5, 1, 3, 500.0)
