@@ -16,6 +16,7 @@ from generators.errors import GeneratorError, ModelFileError
 from generators.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from generators.files import as_tuples
 from generators.mobilestylegan import MobileStyleGAN, Preview
+from generators.storage import replacing
 
 FORMAT = "latent-companion-1"
 FOLDER = Path(__file__).parent / "pretrained" / "companions"
@@ -31,8 +32,8 @@ def save_companion(generator: Generator, path: Path) -> None:
         if key.startswith(("encoder.", "preview."))
     }
     header = {"generator": generator.sha256, "encoder": asdict(generator.encoder.config)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={"format": FORMAT, "header": json.dumps(header)})
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": FORMAT, "header": json.dumps(header)})
 
 
 def attach(generator: Generator, folder: Path = FOLDER) -> Generator:

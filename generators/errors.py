@@ -1,7 +1,23 @@
-"""What the generators package can fail with; every message says what to do next."""
+"""What this project can fail with; every message says what came, what was wanted and what to do next."""
 
 
-class GeneratorError(Exception):
+class LatentError(Exception):
+    """Root of every failure that a user can cause and fix."""
+
+
+class WriteError(LatentError):
+    """A file that could not be written; the one that stood there before is untouched."""
+
+
+class InversionError(LatentError):
+    """Root of what photographs, latents and their edits can fail with."""
+
+
+class ImageError(InversionError):
+    """A picture that cannot be read, or is not what was asked for."""
+
+
+class GeneratorError(LatentError):
     """A generator could not be found, read or trusted."""
 
 

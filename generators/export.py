@@ -1,9 +1,7 @@
 """Our generators in other people's formats: stylegan2-pytorch state dicts, and ONNX."""
 
-import os
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,8 +10,9 @@ from torch import Tensor, nn
 
 from generators.base import Generator
 from generators.checkpoints.rosinality import to_state
-from generators.errors import GeneratorError, ModelFileError
+from generators.errors import GeneratorError
 from generators.shapes import Float
+from generators.storage import replacing
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 
 OPSET = 18  # of ONNX: old enough for every runtime in use
@@ -23,23 +22,14 @@ MAPPING_LR = 0.01  # what stylegan2-pytorch multiplies its mapping network's wei
 def export(generator: Generator, path: Path, kind: str) -> None:
     """Write generator to path as one of FORMATS, without its encoder and discriminator.
 
-    GeneratorError says what the format cannot hold, or which package is missing; ModelFileError that path cannot be
+    GeneratorError says what the format cannot hold, or which package is missing; WriteError that path cannot be
     written.
     """
     if kind not in FORMATS:
         raise GeneratorError(f"no format is named {kind!r}; known formats: {', '.join(FORMATS)}")
     save = FORMATS[kind](generator)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         save(temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save has no kind of its own for a full disk
-        why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise ModelFileError(f"cannot write {path}: {why}; free space or choose another folder") from error
-    finally:
-        with suppress(OSError):  # most often it has been renamed
-            temporary.unlink()
 
 
 def as_stylegan2_pytorch(generator: Generator) -> Callable[[Path], None]:

@@ -4,8 +4,6 @@ Keys `encoder.*` and `discriminator.*` are optional parts; all others belong to 
 """
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from generators.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
 from generators.pca import PCA, PCAConfig
 from generators.psp import Pyramid, PyramidConfig
+from generators.storage import replacing
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config
 
@@ -41,7 +40,10 @@ ENCODERS = {
 
 
 def save_model(generator: Generator, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write generator, its encoder and its discriminator, where it has them; float16 halves the size."""
+    """Write generator, its encoder and its discriminator, where it has them; float16 halves the size.
+
+    WriteError where the disk refuses it.
+    """
     architecture = next(name for name, (cls, _) in ARCHITECTURES.items() if type(generator) is cls)
     settings = asdict(generator.config)  # type: ignore[arg-type]
     header: dict[str, object] = {"architecture": architecture, "settings": settings, "card": generator.card}
@@ -51,17 +53,8 @@ def save_model(generator: Generator, path: Path, *, dtype: torch.dtype = torch.f
     header["encoder_kind"] = next((n for n, (cls, _) in ENCODERS.items() if type(generator.encoder) is cls), None)
     dtype = torch.float32 if generator.closed_form else dtype
     tensors = {k: v.detach().cpu().to(dtype).contiguous() for k, v in generator.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"format": FORMAT, "header": json.dumps(header)})
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ModelFileError(f"cannot write {path}: {why}; free space or choose another folder") from error
-    finally:
-        with suppress(OSError):  # most often it has been renamed
-            temporary.unlink()
 
 
 def load_model(path: Path, *, device: str | torch.device = "cpu") -> Generator:

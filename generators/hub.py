@@ -17,6 +17,7 @@ from generators.catalogue import Checkpoint, checkpoints
 from generators.download import DownloadConfig, Progress, Watch, download, forget, guarded, is_address
 from generators.errors import DownloadError, GeneratorError
 from generators.ledger import accept, check, noted
+from generators.storage import cache_folder
 from generators.wheels import WHEELS, fetch_wheel, find_wheel, is_here
 from generators.wheels import place as kept_at
 
@@ -38,9 +39,9 @@ class Entry:
     checkpoint: Checkpoint | None = None  # what is known of a public one
 
 
-def cache_folder() -> Path:
-    """Where fetched files are kept: `downloads` in $LATENT_CACHE, or else in ~/.cache/latent."""
-    return Path(os.environ.get("LATENT_CACHE") or Path.home() / ".cache" / "latent") / "downloads"
+def downloads() -> Path:
+    """Where fetched files are kept."""
+    return cache_folder("downloads")
 
 
 def is_offline() -> bool:
@@ -64,7 +65,7 @@ def entries() -> list[Entry]:
 
 def default_generator() -> str:
     """The name of the generator that is taken where none is named: ffhq where it is here, else portraits."""
-    return "ffhq" if is_here("ffhq", cache_folder()) else "portraits"
+    return "ffhq" if is_here("ffhq", downloads()) else "portraits"
 
 
 def packaged() -> dict[str, Path]:
@@ -81,7 +82,7 @@ def find(name: str) -> Path:
     if name in (ours := packaged()):
         return ours[name]
     if name in WHEELS:
-        if (here := find_wheel(name, cache_folder())) is not None:
+        if (here := find_wheel(name, downloads())) is not None:
             return here
         wheel = WHEELS[name]
         raise GeneratorError(
@@ -128,11 +129,11 @@ def fetch(
         return find(name)
     offline = is_offline() if offline is None else offline
     if name in WHEELS:
-        if offline and not is_here(name, cache_folder()):
+        if offline and not is_here(name, downloads()):
             hint = f"leave out --offline and LATENT_OFFLINE, or run: {WHEELS[name].install}"
             raise DownloadError(f"{name} is not here; {hint}")
         tell = (lambda _: None) if watch is None else lambda line: watch(Progress(0, None, line))
-        return fetch_wheel(name, cache_folder(), watch=tell)
+        return fetch_wheel(name, downloads(), watch=tell)
     if name.startswith(HUGGING_FACE):
         return from_hugging_face(name, local=offline)
     target, known = place(name), checkpoints().get(name)
@@ -159,12 +160,12 @@ def place(name: str) -> Path:
     """Where the file of a public name, or of an address, is kept once it has been fetched."""
     known = checkpoints().get(name)
     if known is not None:
-        return cache_folder() / f"{name}{Path(urlsplit(known.addresses[0]).path).suffix}"
+        return downloads() / f"{name}{Path(urlsplit(known.addresses[0]).path).suffix}"
     if not is_address(name):
         raise GeneratorError(f"{name!a} is no http address; give one like https://example.org/model.pkl")
     last = Path(urlsplit(name).path)
     stem, suffix = re.sub(r"[^\w.-]", "_", last.stem)[:60] or "model", re.sub(r"[^\w.]", "", last.suffix)[:12]
-    return cache_folder() / f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}{suffix}"
+    return downloads() / f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}{suffix}"
 
 
 @contextmanager
@@ -229,7 +230,7 @@ def only_model(name: str, files: Sequence[str]) -> str:
 
 
 def _of_wheel(name: str) -> Entry:
-    wheel, folder = WHEELS[name], cache_folder()
+    wheel, folder = WHEELS[name], downloads()
     known = Checkpoint(name, (wheel.install,), wheel.resolution, wheel.data, wheel.licence)
     here = is_here(name, folder)
     return Entry(name, kept_at(name, folder) if here else None, None, "installed" if here else wheel.install, known)
@@ -248,7 +249,7 @@ def _find_fetched(name: str) -> Path:
 def _fetched_addresses() -> list[str]:
     """Addresses in the cache that are no public name."""
     found = []
-    for path in sorted(cache_folder().glob("*.json")):
+    for path in sorted(downloads().glob("*.json")):
         with suppress(DownloadError):  # `find` tells
             about = noted(path.with_suffix(""))
             if about is not None and about.name.startswith(REMOTE) and place(about.name).is_file():

@@ -1,15 +1,14 @@
 """What was fetched, and when: a note beside each file, against which its sha256 is checked from then on."""
 
-import hashlib
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
 from generators.download import guarded
-from generators.errors import DownloadError
+from generators.errors import DownloadError, WriteError
+from generators.storage import sha256_of, write_bytes
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,13 @@ def noted(path: Path) -> Note | None:
 def note(name: str, path: Path, sha256: str) -> None:
     """Write down what came; a folder that cannot be written to, as on shared machines, is left as it is."""
     about = Note(name, sha256, path.stat().st_size, date.today().isoformat())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with suppress(OSError):
-        temporary.write_text(json.dumps(asdict(about), indent=1) + "\n")
-        temporary.replace(ledger(path))
+    with suppress(WriteError):
+        write_bytes((json.dumps(asdict(about), indent=1) + "\n").encode(), ledger(path))
 
 
 def check(name: str, path: Path) -> Path:
     """The path, if its file is the one that came first under this name; noted where none was."""
-    sha256, first = sha256_of(path), noted(path)
+    sha256, first = hash_of(path), noted(path)
     if first is None:
         note(name, path, sha256)
     elif first.sha256 != sha256:
@@ -57,7 +54,7 @@ def check(name: str, path: Path) -> Path:
 
 def accept(name: str, part: Path, path: Path) -> None:
     """Give a whole download its name, if it is what came first under this name; keep it aside if not."""
-    sha256, first = sha256_of(part), noted(path)
+    sha256, first = hash_of(part), noted(path)
     if first is not None and first.sha256 != sha256:
         aside = path.with_name(f"{path.name}.refused")
         with guarded(aside):
@@ -77,6 +74,7 @@ def ledger(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def sha256_of(path: Path) -> str:
-    with guarded(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def hash_of(path: Path) -> str:
+    """The file's sha256; DownloadError where it cannot be read."""
+    with guarded(path):
+        return sha256_of(path)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from generators.catalogue import FFHQ_TERMS
 from generators.download import guarded
-from generators.errors import DownloadError, GeneratorError, ModelFileError
-from generators.ledger import check, note, sha256_of
+from generators.errors import DownloadError, GeneratorError, ModelFileError, WriteError
+from generators.ledger import check, note
+from generators.storage import sha256_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def find_wheel(name: str, folder: Path) -> Path | None:
         return check(name, kept)
     if (inside := installed(WHEELS[name])) is None:
         return None
-    with suppress(DownloadError, ModelFileError, OSError):
+    with suppress(DownloadError, ModelFileError, WriteError, OSError):
         return keep(name, inside, folder)
     return inside
 

@@ -10,15 +10,14 @@ from time import monotonic
 from typing import TypeVar
 
 from generators.base import Generator
+from generators.storage import as_json, check_folder, write_bytes
 from inversion.bundle import save
 from inversion.errors import ImageError, InversionError, SettingsError
-from inversion.image import WRITES, write_bytes, write_image
+from inversion.image import WRITES, write_image
 from inversion.latent import Latent, stack
 from inversion.loop import InvertConfig, Step, check_budget
 from inversion.losses import check_weights
-from inversion.output import check_folder
 from inversion.photograph import Inversion, Target, load_target, measure_one, search, stacked
-from inversion.report import as_json
 
 Record = dict[str, object]
 Progress = Callable[[int, int, Step], object]  # photographs done, photographs in all, the present batch's step

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.files import FORMAT as MODEL
-from inversion.errors import ImageError, LatentFileError, SettingsError
-from inversion.image import write_bytes
+from generators.storage import write_bytes
+from inversion.errors import LatentFileError, SettingsError
 from inversion.interchange import FOREIGN as FOREIGN
 from inversion.interchange import check_fits, check_tensors, existing, foreign_bytes, is_numpy, read_latents
 from inversion.latent import Latent, LatentSpace, stack
@@ -36,8 +36,8 @@ def save(latent: Latent, path: Path | str, generator: Generator, history: dict[s
     """Write a latent, its noise and how it was made (JSON values), as float32; missing folders are created.
 
     A name in .npz, .npy or .pt is written as `export` does, which leaves the history out. Raises LatentFileError if the
-    latent is not finite, does not fit the generator, or the disk refuses it; SettingsError if history is not JSON, or
-    on another suffix.
+    latent is not finite or does not fit the generator; WriteError if the disk refuses it; SettingsError if history is
+    not JSON, or on another suffix.
     """
     from safetensors.torch import save as to_bytes
 
@@ -59,7 +59,7 @@ def save(latent: Latent, path: Path | str, generator: Generator, history: dict[s
     except (TypeError, ValueError) as error:
         raise SettingsError(f"history cannot be stored: {error}; use numbers, strings, lists and dicts only") from error
     tensors = {"code": _plain(latent.code)} | {f"noise.{i}": _plain(n) for i, n in enumerate(latent.noise)}
-    _write(path, _in_order(to_bytes(tensors, metadata={"format": FORMAT, "header": text})))
+    write_bytes(_in_order(to_bytes(tensors, metadata={"format": FORMAT, "header": text})), path)
 
 
 def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
@@ -163,7 +163,7 @@ def export(latent: Latent, path: Path | str, generator: Generator, *, noise: boo
     check_tensors(latent.code, latent.space, latent.noise, str(path))
     check_fits(latent, generator, str(path))
     ws, maps = _plain(latent.to_ws(generator)), tuple(map(_plain, latent.noise))
-    _write(path, foreign_bytes(ws, maps, kind, path.stem, whole=noise))
+    write_bytes(foreign_bytes(ws, maps, kind, path.stem, whole=noise), path)
 
 
 def _in_order(content: bytes) -> bytes:
@@ -172,13 +172,6 @@ def _in_order(content: bytes) -> bytes:
     header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)  # so that the tensors stay aligned
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_bytes(content, path)
-    except ImageError as error:
-        raise LatentFileError(str(error)) from error
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -11,20 +10,15 @@ from pathlib import Path
 from time import monotonic
 
 from generators.base import Generator
+from generators.storage import sha256_of
 from inversion.bundle import FOREIGN, load_latent, save
-from inversion.errors import LatentFileError, SettingsError
-from inversion.image import sha256_of
+from inversion.errors import LatentFileError, SettingsError, WriteError
 from inversion.latent import Latent
 from inversion.loop import InvertConfig, Step
 from inversion.photograph import load_target, measure, search
 
 LATENTS = (".safetensors", *FOREIGN)  # suffixes of saved latents; anything else is a photograph
 SEARCH_VERSION = 1  # to be raised when equal settings come to give better latents, so that old ones are not used
-
-
-def cache_folder() -> Path:
-    """Where latents of photographs are kept: `inversions` in $LATENT_CACHE, or else in ~/.cache/latent."""
-    return Path(os.environ.get("LATENT_CACHE") or Path.home() / ".cache" / "latent") / "inversions"
 
 
 def latent_of(
@@ -57,7 +51,7 @@ def latent_of(
     assert step is not None
     found = measure(generator, [target], step, config, recipe=recipe, seconds=monotonic() - began)[0]
     if kept is not None:
-        with suppress(LatentFileError):  # a cache that cannot be written costs time, not the result
+        with suppress(WriteError):  # a cache that cannot be written costs time, not the result
             save(found.latent, kept, generator, found.history)
     return found.latent
 
@@ -96,8 +90,9 @@ def cache_key(
     source: str | Path, generator: Generator, config: InvertConfig, *, align: bool, face: int | None
 ) -> str | None:
     """A name for all that the latent of a photograph depends on; None where there is no file to name."""
-    photograph = sha256_of(source)
-    if photograph is None:
+    try:
+        photograph = sha256_of(source)
+    except OSError:  # reading it says what is wrong
         return None
     settings = asdict(config) | {"align": align, "face": face}
     text = json.dumps([photograph, generator.sha256, settings, SEARCH_VERSION], sort_keys=True)

@@ -1,12 +1,9 @@
 """What the inversion package can fail with; every message says what came, what was wanted and what to do next."""
 
-
-class InversionError(Exception):
-    """Base of every failure a user can cause and fix."""
-
-
-class ImageError(InversionError):
-    """A photograph that cannot be read, or is not what was asked for."""
+from generators.errors import ImageError as ImageError
+from generators.errors import InversionError as InversionError
+from generators.errors import LatentError as LatentError
+from generators.errors import WriteError as WriteError
 
 
 class FaceError(ImageError):

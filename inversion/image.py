@@ -1,7 +1,5 @@
 """Files <-> tensors; the only place that knows uint8."""
 
-import hashlib
-import os
 import sys
 import textwrap
 import warnings
@@ -10,7 +8,6 @@ from math import ceil, sqrt
 from pathlib import Path
 from typing import BinaryIO
 from unicodedata import combining, normalize
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -18,6 +15,7 @@ from jaxtyping import Float
 from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from generators.storage import write_bytes
 from inversion.errors import ImageError
 
 MAX_PIXELS, MOST = 100_000_000, "100 megapixels"
@@ -199,41 +197,6 @@ def write_image(
         size = f"{picture.width} x {picture.height}"
         raise ImageError(f"{path} cannot be a {kind} of {size} px ({error}); use PNG") from error
     write_bytes(buffer.getvalue(), path)
-
-
-def write_bytes(data: bytes, path: str | Path) -> None:
-    """Write a file under a temporary name and rename it, making parent folders; "-" is standard output."""
-    temporary = None
-    try:
-        if str(path) == "-":
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-            return
-        target = Path(os.path.realpath(path))  # so that a link stays a link
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not target.is_file():  # a folder, which fails, or a device or pipe, which has no rename
-            target.write_bytes(data)
-            return
-        temporary = target.with_name(f".{uuid4().hex}.part")
-        temporary.write_bytes(data)
-        temporary.replace(target)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path} cannot be written ({why}); choose another place, or make room") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def sha256_of(path: str | Path) -> str | None:
-    """Hash of a file's bytes, in hexadecimal; None where there is no file to read again (standard input, a folder)."""
-    try:
-        if str(path) == "-" or not Path(path).is_file():
-            return None
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):
-        return None
 
 
 def sheet(images: list[Image.Image], labels: list[str], columns: int | None = None, tile: int = 192) -> Image.Image:

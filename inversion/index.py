@@ -22,10 +22,10 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from generators.digits import WORD
-from inversion.cache import cache_folder
+from generators.storage import cache_folder, write_bytes
 from inversion.collection import Counted, Readable, files_of, is_digits
-from inversion.errors import ImageError
-from inversion.image import read_image, write_bytes
+from inversion.errors import ImageError, WriteError
+from inversion.image import read_image
 
 INDEX, FORMAT = ".latent-index.safetensors", "latent-index-1"
 TABLES = 4  # kept in an index; the one that was made longest ago goes first
@@ -130,7 +130,7 @@ def places(source: str | Path) -> list[Path]:
     """Where the index of a source can be: in the folder, or, where that cannot be written to, in the cache."""
     path = Path(source)
     name = WORD if is_digits(source) else str(path.resolve())
-    cached = cache_folder().parent / "indexes" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
+    cached = cache_folder("indexes") / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
     return [path / INDEX, cached] if path.is_dir() else [cached]
 
 
@@ -183,6 +183,6 @@ def write_index(source: str | Path, tables: dict[str, Rows], say: Callable[[str]
     for path in places(source):
         try:
             return write_bytes(data, path)
-        except ImageError as error:
+        except WriteError as error:
             refused.append(str(error))
     say(f"the index cannot be kept: {refused[-1]}")

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
+from generators.storage import write_bytes
 from inversion.diversity import nearest, strangers
-from inversion.image import write_bytes
 from inversion.metrics import SAME_PERSON
 
 MEMORISED = 200  # samples whose nearest training face is looked for

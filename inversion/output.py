@@ -1,7 +1,6 @@
 """Where pictures go: one file, numbered files in a folder, a labelled sheet, or standard output."""
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from generators.base import Generator
+from generators.storage import check_folder
 from inversion.bundle import save
 from inversion.errors import ImageError, SettingsError
 from inversion.image import WRITES, sheet, to_pil, write_image
@@ -109,13 +109,3 @@ def check_place(out: str, kinds: Iterable[str] = tuple(WRITES)) -> None:
     if not is_folder(out) and suffix not in kinds:
         raise ImageError(f"{out} has the suffix {suffix!r}; name it with one of .{', .'.join(kinds)}")
     check_folder(Path(out) if is_folder(out) else Path(out).parent)
-
-
-def check_folder(folder: Path) -> None:
-    """Make the folder where it is missing; ImageError unless a file can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ImageError(f"{folder} cannot be written to ({error.strerror or error}); choose another folder") from error

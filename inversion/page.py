@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from inversion.image import write_bytes
+from generators.storage import write_bytes
 from inversion.plot import Points
 
 TEMPLATE = Path(__file__).with_name("page.html")

@@ -12,11 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator, averaged
+from generators.storage import sha256_of
 from inversion.align import Alignment
 from inversion.align import align as align_face
 from inversion.encoder import first_guess
 from inversion.errors import ImageError, SettingsError
-from inversion.image import fit_square, read_image, resize, sha256_of, to_pil, to_tensor
+from inversion.image import fit_square, read_image, resize, to_pil, to_tensor
 from inversion.latent import Latent, synthesize
 from inversion.loop import InvertConfig, Step, better, check_budget, descend
 from inversion.losses import TermContext, objectives
@@ -68,7 +69,7 @@ def load_target(photo: Photo, generator: Generator, *, align: bool = True, face:
     if generator.img_channels == 1:
         image = to_tensor(crop.convert("L").convert("RGB"))[:, :1]
     path = None if isinstance(photo, Image.Image) else str(photo)
-    digest = sha256_of(Path(path)) if path not in (None, "-") else None  # type: ignore[arg-type]
+    digest = sha256_of(path) if path not in (None, "-") and isinstance(photo, str | Path) else None
     return Target(image.to(generator.w_avg.device), path, digest, alignment)
 
 

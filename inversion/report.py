@@ -1,23 +1,7 @@
 """What an inversion, an evaluation and an objective say for themselves: as JSON, and as lines for the eye."""
 
-import json
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
-
-
-def as_json(value: object, indent: int | None = None) -> str:
-    """JSON that any reader takes: a number that is not finite becomes null."""
-    return json.dumps(finite(value), indent=indent, allow_nan=False)
-
-
-def finite(value: object) -> object:
-    """The value with None for every number in it that is not finite, and lists for tuples."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def one_line(text: str) -> str:

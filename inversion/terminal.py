@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from generators.errors import GeneratorError
-from inversion.errors import InversionError, SettingsError
-from inversion.report import as_json, one_line
+from generators.errors import GeneratorError, LatentError
+from generators.storage import as_json
+from inversion.errors import SettingsError
+from inversion.report import one_line
 
 if TYPE_CHECKING:
     from generators.base import Generator
@@ -33,7 +34,7 @@ class Group(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             fail("stopped", 130)
-        except (InversionError, GeneratorError, OSError) as error:
+        except (LatentError, OSError) as error:
             if isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError):
                 raise BrokenPipeError(errno.EPIPE, "the reader has gone") from error  # click ends quietly
             fail(f"error: {error}")

@@ -1,16 +1,15 @@
 """Frames -> a film or a strip, by suffix: .mp4, .gif, .webp, .png."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 from math import ceil, isfinite
 from pathlib import Path
-from uuid import uuid4
 
 from PIL import Image
 from PIL.Image import Palette, Resampling
 
-from inversion.errors import ImageError, SettingsError
+from generators.storage import replacing
+from inversion.errors import SettingsError
 
 SHORTEST_SIDE = 256  # px; smaller films are enlarged, since players show them as a stamp
 STRIP_FRAMES = 9
@@ -24,7 +23,7 @@ def write_video(
     Frames may come one by one from a generator; an .mp4 holds one of them at a time. scale enlarges by that factor;
     None takes the smallest that makes the shorter side of a film 256 px, and leaves a strip as it is. A .gif counts
     in hundredths of a second, 50 frames a second at most. Raises SettingsError on an unknown suffix, fps outside
-    (0, 240], scale below 1, no frame, or frames of two sizes; ImageError if the file cannot be written.
+    (0, 240], scale below 1, no frame, or frames of two sizes; WriteError if the file cannot be written.
     """
     path = Path(path)
     writers = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp, ".png": _write_strip}
@@ -39,26 +38,8 @@ def write_video(
     first = next(ready, None)
     if first is None:
         raise SettingsError("no frame came; a film needs at least one")
-    try:
-        with _replacing(path) as temporary:
-            writers[kind](chain([first], ready), temporary, float(fps))
-    except OSError as error:
-        why = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path} cannot be written ({why}); choose another place, or make room") from error
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name that becomes path when the block ends well, and is removed when it does not."""
-    target = path.resolve()  # so that a link stays a link
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{uuid4().hex}{path.suffix.lower()}")  # the writers tell the format by the suffix
-    try:
-        temporary.touch()  # says what is wrong more plainly than the encoders do
-        yield temporary
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)  # Ctrl-C too
+    with replacing(path) as temporary:
+        writers[kind](chain([first], ready), temporary, float(fps))
 
 
 def _prepared(frames: Iterable[Image.Image], scale: int | None) -> Iterator[Image.Image]:

@@ -120,6 +120,7 @@ def test_what_cannot_be_converted_is_one_line(latent, checkpoint, tmp_path):
     refused(latent("convert", tmp_path / "page.pkl", out), "a web page")
     refused(latent("convert", tmp_path / "missing.pkl", out), "no model file at")
     (tmp_path / "file").write_text("")
-    refused(latent("convert", checkpoint, tmp_path / "file" / "m.safetensors"), "cannot write")
-    assert not out.exists() and not list(tmp_path.glob(".*tmp"))
+    below = tmp_path / "file" / "m.safetensors"
+    refused(latent("convert", checkpoint, below), "cannot be written", "file is no folder")
+    assert not out.exists() and not list(tmp_path.glob(".*tmp*"))
     assert latent("convert", checkpoint).exit_code == 2

@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 ORDER = [
-    "generators.errors", "generators.hardware", "generators.shapes", "generators.base", "generators.digits",
-    "generators.pca",
+    "generators.errors", "generators.storage", "generators.hardware", "generators.shapes", "generators.base",
+    "generators.digits", "generators.pca",
     "generators.autoencoder", "generators.ops", "generators.flow", "generators.stylegan2", "generators.filters",
     "generators.stylegan3", "generators.mobilestylegan", "generators.encoder", "generators.psp", "generators.inert",
     "generators.pickles", "generators.torchfiles", "generators.lite", "generators.feature_encoder",

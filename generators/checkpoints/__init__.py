@@ -3,8 +3,6 @@
 What a file is is told by its content, never by its name. To add a format: a file here, and a line in `read`.
 """
 
-import hashlib
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,10 @@ from generators.checkpoints.psp import read_psp
 from generators.checkpoints.rosinality import read_rosinality
 from generators.checkpoints.tensorflow import is_network, read_tensorflow
 from generators.companion import attach
-from generators.errors import ModelFileError
+from generators.errors import ModelFileError, WriteError
 from generators.files import load_model, save_model
 from generators.pickles import read_pickle, refusals
+from generators.storage import cache_folder, sha256_of
 from generators.torchfiles import LEGACY, ZIP, load_storage, load_torch
 
 VERSION = 1  # to be raised when a conversion comes to give another model, so that old ones are not used
@@ -47,15 +46,14 @@ def open_model(path: Path, *, device: str | torch.device = "cpu", licence: str |
     """
     if is_ours(path):
         return attach(load_model(path, device=device))
-    folder = Path(os.environ.get("LATENT_CACHE") or Path.home() / ".cache" / "latent") / "models"
-    kept = folder / f"{sha256_of(path)}-{VERSION}.safetensors"
+    kept = cache_folder("models") / f"{sha256_of(path)}-{VERSION}.safetensors"
     generator, alone = None, path.suffix.lower() != ".xml"  # which holds the weights in other files
     if alone and kept.is_file():
         with suppress(ModelFileError):  # a damaged entry is made again
             generator = load_model(kept)
     if generator is None:
         generator = read_checkpoint(path)
-        with suppress(ModelFileError):  # a cache that cannot be written costs time, not the result
+        with suppress(WriteError):  # a cache that cannot be written costs time, not the result
             if alone:
                 save_model(generator, kept)
     generator.name = path.stem
@@ -144,8 +142,3 @@ def is_ours(path: Path) -> bool:
             return file.read(9)[8:] == b"{"
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror or error})") from error
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

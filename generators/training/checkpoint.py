@@ -1,35 +1,23 @@
 """A run's checkpoint: one file that is whole, or is not there."""
 
-import os
 import pickle
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from generators.errors import TrainingError
+from generators.storage import replacing
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Write plain tensors, numbers and containers; the file before stays until the new one is whole on the disk.
 
-    TrainingError if it cannot be written; the file before is then untouched.
+    WriteError if it cannot be written; the file before is then untouched.
     """
-    temporary = path.with_name(f".{path.name}.tmp")  # one name, so that what a killed run left is written over
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as f:
-            torch.save(state, f)
-            f.flush()
-            os.fsync(f.fileno())  # before the rename: else a power cut could leave an empty file under the good name
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch has no kind of its own for a disk that is full
-        with suppress(OSError):
-            temporary.unlink()
-        why = getattr(error, "strerror", None) or "the disk may be full"
-        kept = f"; {path} is still the one before" if path.exists() else ""
-        raise TrainingError(f"a checkpoint could not be written ({why}){kept}; make room, then --resume") from error
+    kept = f"{path} is still the one before; " if path.exists() else ""
+    with replacing(path, advice=f"{kept}make room, then go on with --resume", sync=True) as temporary:
+        torch.save(state, temporary)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from generators.errors import TrainingError
 from generators.shapes import Float, UInt8
+from generators.storage import write_bytes
 from generators.training.distributed import is_main, world
 from generators.training.sources import SUFFIXES, UNREADABLE, Source, free_memory, read_square
 
@@ -165,9 +165,7 @@ def read_mapped(
     images = np.memmap(path, np.uint8, "w+", shape=shape)
     about = read_all(opened, files, images, watch) | {"key": key}
     images.flush()
-    temporary = notes.with_name(f".{notes.name}.tmp")  # the notes come last: with them the pictures are whole
-    temporary.write_text(json.dumps(about))
-    os.replace(temporary, notes)
+    write_bytes(json.dumps(about).encode(), notes)  # the notes come last: with them the pictures are whole
     return images, about
 
 

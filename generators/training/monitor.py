@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.shapes import Float, UInt8
+from generators.storage import write_bytes
 from generators.training.curve import Row, draw_curves
 
 LEAST = 64  # px of a picture on a sheet
@@ -40,7 +40,7 @@ class Log:
         writer = csv.DictWriter(out, names)
         writer.writeheader()
         writer.writerows(self.rows)
-        write_whole(out.getvalue().encode(), self.path)
+        write_bytes(out.getvalue().encode(), self.path)
         for name, value in row.items():
             if self.board is not None and name != "images" and value is not None:
                 self.board.add_scalar(name, value, int(row["images"] or 0))
@@ -124,11 +124,4 @@ def grid(images: Float[Tensor, "rows columns c h w"]) -> Image.Image:
 def write_picture(picture: Image.Image, path: Path) -> None:
     out = io.BytesIO()
     picture.save(out, "PNG")
-    write_whole(out.getvalue(), path)
-
-
-def write_whole(data: bytes, path: Path) -> None:
-    """Write a file so that no reader ever sees half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    write_bytes(out.getvalue(), path)

@@ -20,16 +20,17 @@ import torch
 from torch import Tensor
 
 from generators.base import Generator
-from generators.errors import TrainingError
+from generators.errors import TrainingError, WriteError
 from generators.files import load_model, save_model
 from generators.flow import Flow
 from generators.shapes import UInt8
+from generators.storage import reason, remove_unfinished, write_bytes
 from generators.stylegan2 import StyleGAN2
 from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.data import Pictures
 from generators.training.kinds import Step, Training, build_trainer, finished
 from generators.training.moments import recolour
-from generators.training.monitor import Log, contact_sheet, held_out_psnr, write_picture, write_whole
+from generators.training.monitor import Log, contact_sheet, held_out_psnr, write_picture
 from generators.training.prior import CODES, codes_of, fit_flow
 from generators.training.settings import SETTINGS, check_fits
 
@@ -168,9 +169,9 @@ class Record:
         settings = {"kind": self.kind, "settings": asdict(self.config)}
         with writing(self.run):
             self.run.mkdir(parents=True, exist_ok=True)
-            for left in [*self.run.glob(".*.tmp"), *self.out.parent.glob(f".{self.out.name}.*.tmp")]:
-                left.unlink()  # by a run that was killed as it wrote
-            write_whole(json.dumps(settings | about, indent=2).encode(), self.run / SETTINGS)
+            remove_unfinished(self.run)
+            remove_unfinished(self.out.parent, self.out.name)
+            write_bytes(json.dumps(settings | about, indent=2).encode(), self.run / SETTINGS)
             self.log = Log(self.run / "log.csv", self.trainer.images_seen)
 
     def close(self) -> None:
@@ -301,7 +302,8 @@ def writing(run: Path) -> Iterator[None]:
     """Say in one line that a file of the run could not be written."""
     try:
         yield
-    except OSError as error:
-        why, full = error.strerror or error, error.errno in (errno.ENOSPC, errno.EDQUOT)
+    except (OSError, WriteError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "make room, then go on with --resume" if full else "name a folder that can be, with -o or --run"
-        raise TrainingError(f"{run} cannot be written to ({why}); {what}") from error
+        raise TrainingError(f"{run} cannot be written to ({reason(cause)}); {what}") from error

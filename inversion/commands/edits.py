@@ -159,13 +159,14 @@ def render(generator: "Generator", files: Sequence[str], out: str, sheet: bool |
 def opened(generator: "Generator", sources: Sequence[str], *, recipe: str, steps: int | None, align: bool,
            face: int | None) -> list["Latent"]:
     """A latent for each source, photographs inverted on the way, all in one space."""
-    from inversion.cache import cache_folder, latents_of
+    from generators.storage import cache_folder
+    from inversion.cache import latents_of
     from inversion.recipes import config_of
 
     config = config_of(generator, recipe, steps=steps)
     with progress(config.steps) as bar:
-        return latents_of(sources, generator, config, recipe=recipe, align=align, face=face, cache=cache_folder(),
-                          progress=bar)
+        return latents_of(sources, generator, config, recipe=recipe, align=align, face=face, progress=bar,
+                          cache=cache_folder("inversions"))
 
 
 def name_of(source: str) -> str:

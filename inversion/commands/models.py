@@ -74,7 +74,7 @@ def public(entry: "Entry") -> dict[str, Any]:
 def fetch_one(name: str, offline: bool) -> None:
     """Tell the terms of a name, download it where it is not here, and tell where it is."""
     from generators.hub import entries, fetch, is_remote
-    from generators.ledger import sha256_of
+    from generators.storage import sha256_of
 
     entry = next((entry for entry in entries() if entry.name == name), None)
     known = None if entry is None else entry.checkpoint

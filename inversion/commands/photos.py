@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from inversion.report import as_json, objective_line, record_line, summary_table
+from generators.storage import as_json, check_folder, write_bytes
+from inversion.report import objective_line, record_line, summary_table
 from inversion.terminal import (
     BATCH,
     CROP,
@@ -155,8 +156,7 @@ def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ..
 def evaluate_model(generator: "Generator", source: Path, search: dict[str, Any], asked: dict[str, Any], *,
                    data: tuple[Path, ...], out: Path | None, memorised: Path | None) -> None:
     """Tell `measure_model`'s records and their summary; settings that are None are left at their defaults."""
-    from inversion.image import write_bytes
-    from inversion.output import check_folder, check_place
+    from inversion.output import check_place
     from inversion.quality import QualityConfig, measure_model
     from inversion.quality_table import quality_line, quality_summary
 

@@ -9,9 +9,9 @@ import torch
 from conftest import tiny_generator
 from PIL import Image
 
-from generators.errors import TrainingError
+from generators.errors import LatentError, TrainingError, WriteError
 from generators.files import load_model
-from generators.training import checkpoint, kinds, monitor, run
+from generators.training import checkpoint, kinds, run
 from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures
@@ -138,10 +138,11 @@ def test_sheets_are_neither_many_nor_few(tmp_path, images, wanted):
 def test_what_a_killed_run_left_half_written_goes(tmp_path, fake):
     out, folder = tmp_path / "m.safetensors", tmp_path / "run"
     folder.mkdir()
-    for path in (tmp_path / ".m.safetensors.123.tmp", folder / ".latest.safetensors.123.tmp", folder / ".log.csv.tmp"):
-        path.write_text("half")
+    (tmp_path / ".m.safetensors.123.tmp").write_text("half")
+    for name in (".latest.safetensors.123.tmp", ".log.csv.9.tmp.csv"):
+        (folder / name).write_text("half")
     list(train(flat(), out, replace(TINY, images=4), run=folder))
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.tmp*"))
 
 
 def test_a_report_is_the_mean_since_the_last_one():
@@ -286,17 +287,17 @@ def full(*args, **more):
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.pt"
     save_checkpoint({"config": {}, "x": torch.ones(3)}, path)
-    for name in ("fsync", "replace"):
+    for name in ("os.fsync", "pathlib.Path.replace"):
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint.os, name, full)
+            patch.setattr(name, full)
             with pytest.raises(
-                TrainingError, match="could not be written .No space left.*still the one before; make room"
+                WriteError, match="cannot be written .the disk is full.*still the one before; make room"
             ):
                 save_checkpoint({"config": {}, "x": torch.zeros(3)}, path)
     monkeypatch.setattr(
         checkpoint.torch, "save", lambda *args: (_ for _ in ()).throw(RuntimeError("inline_container\n"))
     )
-    with pytest.raises(TrainingError, match="the disk may be full") as caught:
+    with pytest.raises(WriteError, match="the disk may be full") as caught:
         save_checkpoint({"config": {}, "x": torch.zeros(3)}, path)
     assert "\n" not in str(caught.value)
     assert torch.equal(load_checkpoint(path)["x"], torch.ones(3)) and [f.name for f in tmp_path.iterdir()] == [
@@ -308,8 +309,8 @@ def test_a_full_disk_ends_a_run_with_one_line(tmp_path, monkeypatch, fake):
     out, folder = tmp_path / "m.safetensors", tmp_path / "run"
     steps = train(flat(), out, TINY, run=folder, every=0.0, snapshot_every=20)
     next(steps)
-    monkeypatch.setattr(monitor.os, "replace", full)
-    with pytest.raises(TrainingError, match="No space left on device"):
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(LatentError, match="the disk is full.*make room"):
         list(steps)
     assert load_checkpoint(folder / "checkpoint.pt")["seen"] == 4
 

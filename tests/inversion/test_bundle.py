@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from inversion.bundle import export, load_latent, read_bundle, save
-from inversion.errors import InversionError, LatentFileError, SettingsError
+from inversion.errors import InversionError, LatentFileError, SettingsError, WriteError
 from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
 
 
@@ -76,7 +76,7 @@ def test_save_refuses(generator, latent, tmp_path):
     with pytest.raises(SettingsError, match="should end in .latent.safetensors, or in .npz"):
         save(latent, tmp_path / "a.png", generator)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(LatentFileError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         save(latent, tmp_path / "file" / "a.safetensors", generator)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
@@ -88,7 +88,7 @@ def test_a_failed_save_leaves_the_old_file(generator, latent, saved, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.replace", full)
-    with pytest.raises(LatentFileError, match="No space left"):
+    with pytest.raises(WriteError, match="the disk is full"):
         save(replace(latent, code=latent.code + 1), saved, generator)
     assert saved.read_bytes() == before and len(list(saved.parent.iterdir())) == 1
 

@@ -1,4 +1,3 @@
-import hashlib
 import io
 import struct
 import sys
@@ -12,7 +11,7 @@ import torch
 from PIL import Image
 
 from inversion.errors import ImageError
-from inversion.image import fit_square, read_image, resize, sha256_of, sheet, to_pil, to_tensor, write_image
+from inversion.image import fit_square, read_image, resize, sheet, to_pil, to_tensor, write_image
 
 
 def picture(width: int = 24, height: int = 16) -> Image.Image:
@@ -211,12 +210,6 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
     write_image(picture(), tmp_path / "link.png")
     assert (tmp_path / "link.png").is_symlink() and difference(read_image(tmp_path / "real.png"), picture()) == 0
-
-
-def test_sha256_of(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
-    assert sha256_of("-") is None and sha256_of(tmp_path) is None and sha256_of(tmp_path / "b") is None
 
 
 def test_sheet_places_every_image_and_keeps_labels_apart() -> None:

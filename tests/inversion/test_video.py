@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inversion.errors import ImageError, SettingsError
+from inversion.errors import SettingsError, WriteError
 from inversion.video import write_video
 
 
@@ -111,5 +111,5 @@ def test_refusals(tmp_path):
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("x")
     for target in [tmp_path / "file" / "a.mp4", tmp_path / "file" / "a.gif"]:
-        with pytest.raises(ImageError, match="cannot be written"):
+        with pytest.raises(WriteError, match="cannot be written"):
             write_video(frames(2), target)

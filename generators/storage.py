@@ -1,0 +1,124 @@
+"""Whole files on disk, their hashes, the cache folder, and JSON that any reader takes."""
+
+import errno
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
+from uuid import uuid4
+
+from safetensors import SafetensorError
+
+from generators.errors import WriteError
+
+ELSEWHERE = "choose another place, or make room"  # what to do where the disk refuses
+MARK = ".tmp"  # stands in the name of every file that is not whole yet
+
+
+def cache_folder(kind: str) -> Path:
+    """The folder of this kind (downloads, models, inversions, indexes) in $LATENT_CACHE, or else in ~/.cache/latent."""
+    return Path(os.environ.get("LATENT_CACHE") or Path.home() / ".cache" / "latent") / kind
+
+
+@contextmanager
+def replacing(path: str | Path, *, advice: str = ELSEWHERE, sync: bool = False) -> Iterator[Path]:
+    """A temporary name beside path, with its suffix, that becomes path when the block ends well, or else is removed.
+
+    Makes parent folders; a link stays a link. sync: the content is on the disk before the name is, so that a power cut
+    leaves no empty file. WriteError, with advice for its last words, for what the disk refuses.
+    """
+    temporary = None
+    try:
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name[:40]}.{uuid4().hex[:12]}{MARK}{target.suffix[:12]}")
+        temporary.touch()
+        yield temporary
+        if sync:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.replace(target)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if not of_the_disk(error):
+            raise
+        raise WriteError(f"{path} cannot be written ({reason(error)}); {advice}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)  # most often it has been renamed; Ctrl-C too
+
+
+def of_the_disk(error: Exception) -> bool:
+    """Whether a writer was refused by the disk; torch has no kind of error of its own for that."""
+    if isinstance(error, RuntimeError):
+        return "inline_container" in str(error) or "PytorchStreamWriter" in str(error)
+    return isinstance(error, OSError | SafetensorError) or "null byte" in str(error)
+
+
+def reason(error: Exception) -> str:
+    """Why the disk refused, in a few words."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"{error.filename} is no folder"
+    if isinstance(error, RuntimeError):
+        return "the disk may be full"
+    return getattr(error, "strerror", None) or " ".join(str(error).split())
+
+
+def write_bytes(data: bytes, path: str | Path, *, advice: str = ELSEWHERE) -> None:
+    """Write a file that no reader ever sees half of; "-" is standard output. WriteError where the disk refuses it."""
+    try:
+        if str(path) == "-":
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+            return
+        if os.path.exists(path) and not os.path.isfile(path):  # a folder, which fails, or a device, which has no rename
+            Path(path).write_bytes(data)
+            return
+    except (OSError, ValueError) as error:
+        raise WriteError(f"{path} cannot be written ({reason(error)}); {advice}") from error
+    with replacing(path, advice=advice) as temporary:
+        temporary.write_bytes(data)
+
+
+def remove_unfinished(folder: Path, name: str = "") -> None:
+    """Remove what a killed process left half written: of the file of this name, or of all of them in the folder."""
+    start = f".{name[:40]}." if name else "."
+    for left in folder.glob(f".*{MARK}*"):
+        if left.name.startswith(start):
+            left.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder where it is missing; WriteError unless a file can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise WriteError(f"{folder} cannot be written to ({reason(error)}); choose another folder") from error
+
+
+def sha256_of(path: str | Path) -> str:
+    """The hash of a file's bytes, in hexadecimal; OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_json(value: object, indent: int | None = None) -> str:
+    """JSON that any reader takes: a number that is not finite becomes null."""
+    return json.dumps(finite(value), indent=indent, allow_nan=False)
+
+
+def finite(value: object) -> object:
+    """The value with None for every number in it that is not finite, and lists for tuples."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value

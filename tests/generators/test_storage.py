@@ -1,0 +1,113 @@
+"""Whole files: what stands under a name is whole, whatever happens on the way."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from generators.errors import GeneratorError, ImageError, InversionError, LatentError, WriteError
+from generators.storage import (
+    as_json,
+    cache_folder,
+    check_folder,
+    remove_unfinished,
+    replacing,
+    sha256_of,
+    write_bytes,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_one_root_stands_above_every_kind():
+    for kind in (WriteError, InversionError, ImageError, GeneratorError):
+        assert issubclass(kind, LatentError)
+    assert not issubclass(WriteError, ImageError)  # a disk is no picture
+
+
+def test_a_block_that_ends_well_gives_the_file_its_name(tmp_path):
+    with replacing(tmp_path / "new" / "a.png") as temporary:
+        assert temporary.parent == tmp_path / "new" and temporary.suffix == ".png"
+        temporary.write_bytes(b"whole")
+        assert names(tmp_path / "new") == [temporary.name]
+    assert names(tmp_path / "new") == ["a.png"] and (tmp_path / "new" / "a.png").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError(), RuntimeError("CUDA out of memory")])
+def test_a_block_that_fails_leaves_what_was_there(tmp_path, error):
+    write_bytes(b"old", tmp_path / "a")
+    with pytest.raises(type(error)), replacing(tmp_path / "a") as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+    assert names(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("[enforce fail at inline_container.cc]")])
+def test_what_the_disk_refuses_is_one_line_with_advice(tmp_path, error):
+    with pytest.raises(WriteError, match="the disk (is|may be) full.; eat less") as caught:
+        with replacing(tmp_path / "a", advice="eat less"):
+            raise error
+    assert "\n" not in str(caught.value) and not names(tmp_path)
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    with replacing(tmp_path / "a") as first, replacing(tmp_path / "a") as second:
+        assert first != second
+
+
+def test_a_name_as_long_as_the_disk_allows(tmp_path):
+    long = "ä" * 120 + ".png"
+    write_bytes(b"x", tmp_path / long)
+    assert names(tmp_path) == [long]
+
+
+def test_a_name_with_a_null_byte(tmp_path):
+    with pytest.raises(WriteError, match="null"):
+        write_bytes(b"x", f"{tmp_path}/a\0b")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_device_is_written_to_and_stays():
+    with pytest.raises(WriteError, match="the disk is full"):
+        write_bytes(b"x" * 100_000, "/dev/full")
+    assert os.path.exists("/dev/full")
+
+
+def test_what_killed_writers_left_is_removed_by_name(tmp_path):
+    for name in (".a.pt.12.tmp", ".a.pt.345.tmp.pt", ".b.pt.12.tmp", "a.pt", "a.tmp"):
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path, "a.pt")
+    assert names(tmp_path) == [".b.pt.12.tmp", "a.pt", "a.tmp"]
+    remove_unfinished(tmp_path)
+    assert names(tmp_path) == ["a.pt", "a.tmp"]
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENT_CACHE", str(tmp_path))
+    assert cache_folder("models") == tmp_path / "models"
+    monkeypatch.setenv("LATENT_CACHE", "")
+    assert cache_folder("models") == Path.home() / ".cache" / "latent" / "models"
+
+
+def test_a_folder_to_write_to(tmp_path):
+    check_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir() and not names(tmp_path / "a" / "b")
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="choose another folder"):
+        check_folder(tmp_path / "file")
+
+
+def test_hash_of_a_file(tmp_path):
+    write_bytes(b"abc", tmp_path / "a")
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+    with pytest.raises(OSError):
+        sha256_of(tmp_path)
+
+
+def test_json_that_any_reader_takes():
+    assert as_json({"a": float("nan"), "b": (1, float("inf")), "c": [0.5, None]}) == (
+        '{"a": null, "b": [1, null], "c": [0.5, null]}'
+    )
