@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import ROOT, objects, picture, pixels, refused
 from PIL import Image
 
 from cli import main
@@ -16,6 +15,7 @@ from generators import load
 from inversion.bundle import load_latent, read_bundle
 from inversion.encoder import encode
 from inversion.recipes import recipe
+from tests.conftest import ROOT, objects, picture, pixels, refused
 
 PARTS = ("encoder", "discriminator")
 

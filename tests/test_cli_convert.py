@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import objects, pixels, refused, tiny_generator
 
 from generators import load
 from generators.checkpoints.rosinality import to_state
 from generators.files import save_model
+from tests.conftest import objects, pixels, refused, tiny_generator
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import pytest
 from click.testing import CliRunner
-from conftest import objects, refused
 
 from cli import main
 from generators import hub, wheels
+from tests.conftest import objects, refused
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 import pytest
-from conftest import objects, pixels, refused
 from PIL import Image
 
 from generators import load
 from generators.digits import digits
+from tests.conftest import objects, pixels, refused
 
 
 @pytest.fixture(scope="module")

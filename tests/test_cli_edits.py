@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, objects, pixels, refused
 from PIL import Image
 
 from generators import load
 from inversion.bundle import load_latent
 from inversion.latent import sample_latent
+from tests.conftest import ROOT, objects, pixels, refused
 
 # Edits
 

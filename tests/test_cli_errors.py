@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import objects, picture, refused
 from safetensors.torch import load_file, save_file
 
 from inversion.bundle import save
 from inversion.latent import sample_latent
+from tests.conftest import objects, picture, refused
 
 # Bad photographs
 

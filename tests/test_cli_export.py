@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, objects, refused, tiny_generator
 
 from generators import load
 from generators.autoencoder import Autoencoder, AutoencoderConfig
 from generators.files import save_model
 from inversion.bundle import load_latent
+from tests.conftest import ROOT, objects, refused, tiny_generator
 
 
 def test_export_to_stylegan2_pytorch_and_back(latent, model, tmp_path):

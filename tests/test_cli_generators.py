@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, objects, refused
-from fileserver import serving
 
 from generators import hub, wheels
 from generators.catalogue import Checkpoint
 from generators.files import load_model
+from tests.conftest import ROOT, objects, refused
+from tests.fileserver import serving
 
 CONTENT = random.Random(2).randbytes(50_000)
 

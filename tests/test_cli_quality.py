@@ -1,7 +1,8 @@
 import json
 
 import pytest
-from conftest import objects, picture, refused
+
+from tests.conftest import objects, picture, refused
 
 FEW = ("--model", "--steps-list", "0,1", "--samples", 3, "--pairs", 2)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, objects, picture, pixels, refused
 
 from inversion.index import INDEX
+from tests.conftest import ROOT, objects, picture, pixels, refused
 
 
 @pytest.fixture(scope="module")

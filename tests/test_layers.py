@@ -45,7 +45,8 @@ HEAVY = {"dlib", "lpips", "matplotlib", "imageio", "sklearn", "torchvision", "fa
 def modules() -> dict[str, Path]:
     """Every module of the library, by name."""
     files = [*ROOT.glob("generators/**/*.py"), *ROOT.glob("inversion/**/*.py"), *ROOT.glob("cli.py")]
-    return {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in files}
+    full = [file for file in files if file.stat().st_size]  # what only marks a folder as a package is none
+    return {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in full}
 
 
 MODULES = modules()

@@ -2,14 +2,14 @@ import warnings
 
 import pytest
 import torch
-from conftest import tiny_generator
-from foreign import dumped, nvidia, refused, same, saved, with_mean, write
 
 from generators import checkpoints, convert, load
 from generators.checkpoints import describe, open_model, read_checkpoint
 from generators.checkpoints.rosinality import to_state
 from generators.files import load_model, save_model
 from tests.benchmarks.golden import CHECKPOINTS, FILES, differences
+from tests.conftest import tiny_generator
+from tests.generators.foreign import dumped, nvidia, refused, same, saved, with_mean, write
 
 
 @pytest.fixture(autouse=True)

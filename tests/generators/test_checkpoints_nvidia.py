@@ -5,8 +5,16 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_generator
-from foreign import (
+
+from generators.checkpoints import read_checkpoint
+from generators.checkpoints.nvidia import read_nvidia
+from generators.checkpoints.tensorflow import layer, read_tensorflow
+from generators.errors import ModelFileError
+from generators.files import load_model, save_model
+from generators.inert import StandIn
+from generators.ops import fir, fir_kernel, modulated_conv2d
+from tests.conftest import tiny_generator
+from tests.generators.foreign import (
     EasyDict,
     Reference,
     dumped,
@@ -23,15 +31,7 @@ from foreign import (
     with_mean,
     write,
 )
-from test_stylegan3 import R, tiny
-
-from generators.checkpoints import read_checkpoint
-from generators.checkpoints.nvidia import read_nvidia
-from generators.checkpoints.tensorflow import layer, read_tensorflow
-from generators.errors import ModelFileError
-from generators.files import load_model, save_model
-from generators.inert import StandIn
-from generators.ops import fir, fir_kernel, modulated_conv2d
+from tests.generators.test_stylegan3 import R, tiny
 
 SHAPES = [
     {},

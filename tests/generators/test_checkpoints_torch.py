@@ -4,8 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_generator
-from foreign import (
+
+from generators.checkpoints import read_checkpoint
+from generators.checkpoints.rosinality import to_state
+from generators.files import load_model, save_model
+from generators.psp import Pyramid, PyramidConfig
+from tests.conftest import tiny_generator
+from tests.generators.foreign import (
     refused,
     rendered,
     same,
@@ -13,11 +18,6 @@ from foreign import (
     with_mean,
     write,
 )
-
-from generators.checkpoints import read_checkpoint
-from generators.checkpoints.rosinality import to_state
-from generators.files import load_model, save_model
-from generators.psp import Pyramid, PyramidConfig
 
 CHECKPOINTS = Path(__file__).resolve().parents[3] / "shared" / "checkpoints"
 

@@ -1,12 +1,12 @@
 import pytest
 import torch
-from conftest import tiny_generator, tiny_mobile
 
 from generators.companion import attach, save_companion
 from generators.errors import GeneratorError, ModelFileError
 from generators.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from generators.files import load_model, save_model
 from generators.mobilestylegan import MobileStyleGANConfig, Preview
+from tests.conftest import tiny_generator, tiny_mobile
 
 
 def encoder(g):

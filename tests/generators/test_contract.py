@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import tiny_generator, tiny_mobile
 
 from generators.adapter import adapt
 from generators.autoencoder import Autoencoder, AutoencoderConfig
@@ -10,6 +9,7 @@ from generators.base import averaged
 from generators.errors import GeneratorError
 from generators.pca import PCA, PCAConfig
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config
+from tests.conftest import tiny_generator, tiny_mobile
 
 
 def stylegan3():

@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import pixels
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -18,6 +17,7 @@ from inversion.latent import sample_latent, synthesize
 from inversion.metrics import psnr
 from inversion.photograph import invert, load_target
 from inversion.recipes import recipe
+from tests.conftest import pixels
 
 
 def part(name: str | None) -> tuple[torch.Tensor, np.ndarray]:

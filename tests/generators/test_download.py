@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.request import Request
 
 import pytest
-from fileserver import serving
 
 from generators.download import DownloadConfig, Progress, SafeRedirects, download, remember, resumable
 from generators.errors import DownloadError
+from tests.fileserver import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = DownloadConfig(timeout=0.2, attempts=3, backoff=0.001, longest_wait=0.002, chunk=4096)

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_generator
 
 from generators import export as export_module
 from generators import load
@@ -12,6 +11,7 @@ from generators.autoencoder import Autoencoder, AutoencoderConfig
 from generators.errors import GeneratorError, WriteError
 from generators.export import export
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config
+from tests.conftest import tiny_generator
 
 CHECKPOINTS = Path(__file__).resolve().parents[3] / "shared" / "checkpoints"
 

@@ -2,7 +2,6 @@ import json
 
 import pytest
 import torch
-from conftest import tiny_generator
 from safetensors.torch import load_file, save_file
 
 from generators import files, load
@@ -10,6 +9,7 @@ from generators.discriminator import Discriminator, DiscriminatorConfig, feature
 from generators.encoder import Encoder, EncoderConfig
 from generators.errors import GeneratorError, ModelFileError, WriteError
 from generators.files import FORMAT, load_model, read_file, save_model
+from tests.conftest import tiny_generator
 
 
 def complete(**settings):

@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
-from conftest import tiny_generator
-from fileserver import serving
 
 from generators import hub, load, wheels
 from generators.catalogue import Checkpoint, checkpoints
 from generators.download import DownloadConfig, Progress
 from generators.errors import DownloadError, GeneratorError
 from generators.files import save_model
+from tests.conftest import tiny_generator
+from tests.fileserver import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = DownloadConfig(timeout=0.5, attempts=2, backoff=0.001, longest_wait=0.002, chunk=4096)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
-from foreign import refused
 
 from generators.checkpoints import open_model, read_checkpoint
 from generators.checkpoints.openvino import read_openvino
 from generators.files import load_model, save_model
 from generators.wheels import WHEELS, located
+from tests.conftest import ROOT
+from tests.generators.foreign import refused
 
 GOLDEN = ROOT.parent / "shared" / "mobilestylegan" / "golden.npz"
 

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, tiny_generator
-from foreign import dumped, nvidia, saved, tensorflow
 
 from generators import load
 from generators.checkpoints.rosinality import to_state
@@ -21,6 +19,8 @@ from generators.files import save_model
 from generators.inert import StandIn
 from generators.pickles import read_pickle
 from generators.torchfiles import load_storage, load_torch
+from tests.conftest import ROOT, tiny_generator
+from tests.generators.foreign import dumped, nvidia, saved, tensorflow
 
 # What is built
 
@@ -288,7 +288,7 @@ import warnings
 warnings.simplefilter("ignore")
 from generators.checkpoints import read_checkpoint
 from generators.errors import GeneratorError
-from test_pickles import mutated, originals
+from tests.generators.test_pickles import mutated, originals
 folder = Path({folder!r})
 kinds = originals(folder)
 for original in kinds["pickles"] + kinds["others"]:

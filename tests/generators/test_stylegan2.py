@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_generator
 
 from generators.base import Generator, layers_between
 from generators.encoder import Encoder, EncoderConfig
 from generators.errors import GeneratorError
 from generators.ops import fir_kernel, upsample2d
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from tests.conftest import tiny_generator
 
 CHECKPOINTS = Path(__file__).resolve().parents[3] / "shared" / "checkpoints"
 

@@ -3,7 +3,6 @@ from math import pi
 import numpy as np
 import pytest
 import torch
-from foreign import nvidia3_state
 
 from generators import load
 from generators.base import layers_between
@@ -14,6 +13,7 @@ from generators.stylegan3 import StyleGAN3, StyleGAN3Config, config_of, from_nvi
 from inversion.latent import Latent, LatentSpace, sample_latent, stack
 from inversion.loop import InvertConfig
 from inversion.photograph import invert
+from tests.generators.foreign import nvidia3_state
 
 R = {"use_radial_filters": True, "conv_kernel": 1}
 

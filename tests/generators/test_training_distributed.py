@@ -5,12 +5,12 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, picture
 
 from generators import load
 from generators.errors import TrainingError
 from generators.training import distributed, loop
 from generators.training.prior import FlowPrior
+from tests.conftest import ROOT, picture
 
 RUNS = """
 import torch

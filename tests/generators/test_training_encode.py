@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny_generator
 
 from generators.discriminator import Discriminator, DiscriminatorConfig
 from generators.encoder import Encoder
@@ -11,6 +10,7 @@ from generators.files import load_model, save_model
 from generators.training.config import EncodeConfig
 from generators.training.data import Pictures
 from generators.training.loop import Trainer
+from tests.conftest import tiny_generator
 
 TINY = EncodeConfig(resolution=16, channels=(16, 16, 16), batch=8, images=80, warmup=16, precision="fp32", lr=0.01)
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import tiny_generator, tiny_mobile
 
 from generators.errors import TrainingError
 from generators.feature_encoder import FeatureEncoder
@@ -11,6 +10,7 @@ from generators.training.config import EncodeConfig
 from generators.training.data import Pictures
 from generators.training.feature_encode import build_feature_encoder, with_feature_encoder
 from generators.training.loop import Trainer
+from tests.conftest import tiny_generator, tiny_mobile
 
 SETTINGS = {"resolution": 32, "images": 96, "batch": 8, "lr": 0.002, "precision": "fp32", "warmup": 0}
 

@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import tiny_generator
 
 from generators.base import Generator
 from generators.discriminator import Discriminator, DiscriminatorConfig
@@ -14,6 +13,7 @@ from generators.training.config import TrainConfig
 from generators.training.data import Pictures
 from generators.training.grow import check_source
 from generators.training.loop import Trainer
+from tests.conftest import tiny_generator
 
 SMALL = TrainConfig(
     resolution=16, channels=(8, 8, 8), w_dim=8, mapping_layers=2, batch=4, images=8, warmup=0, precision="fp32"

@@ -5,10 +5,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_generator
 
 from generators.training.curve import PANEL, PLOT, draw_curves, pale, short, ticks
 from generators.training.monitor import Log, contact_sheet, grid
+from tests.conftest import tiny_generator
 
 
 def rows(path):

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny_generator
 from PIL import Image
 
 from generators.errors import LatentError, TrainingError, WriteError
@@ -18,6 +17,7 @@ from generators.training.data import Pictures
 from generators.training.loop import TrainStep
 from generators.training.run import Meter, model_card, report_pictures, train
 from generators.training.settings import KINDS, read_settings, report_resumed, settings_of, train_config
+from tests.conftest import tiny_generator
 
 TINY = TrainConfig(
     resolution=8, channels=(8, 8), w_dim=8, mapping_layers=1, batch=4, images=40, warmup=8, precision="fp32", linear=0

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from conftest import tiny_mobile
-from searches import settings, targets
 
 from generators.base import averaged
 from inversion.encoder import random_guess
@@ -12,6 +10,8 @@ from inversion.latent import LatentSpace
 from inversion.loop import Axes, descend, optimize
 from inversion.losses import TermContext, objective, objectives
 from inversion.recipes import FACES, config_of, recipe
+from tests.conftest import tiny_mobile
+from tests.inversion.searches import settings, targets
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from dataclasses import replace
 from itertools import count
 
 import torch
-from searches import PIXEL, run, settings, targets
 
 from inversion.encoder import random_guess
 from inversion.latent import LatentSpace, sample_latent, synthesize
 from inversion.loop import optimize
 from inversion.losses import TermContext, objective
+from tests.inversion.searches import PIXEL, run, settings, targets
 
 
 def test_the_schedule_hurries_with_the_clock(generator):

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from conftest import picture
 
 from inversion import diversity
 from inversion.diversity import Seen, frechet_distance, look, mean_pairwise, nearest, ratio, some, strangers
@@ -9,6 +8,7 @@ from inversion.errors import SettingsError
 from inversion.evaluate import pictures
 from inversion.image import resize, to_tensor
 from inversion.metrics import laplacian_energy
+from tests.conftest import picture
 
 
 def cross(mean, deviations):

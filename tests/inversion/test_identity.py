@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_generator
 from PIL import Image
 
 from inversion import align, identity
@@ -12,6 +11,7 @@ from inversion.features import Faces
 from inversion.identity import CHIP_PX, PADDING, chip_of, cut_chips, face_network, integer
 from inversion.image import to_pil
 from inversion.losses import TERMS, Candidate, TermContext
+from tests.conftest import tiny_generator
 
 
 @pytest.fixture(scope="module")

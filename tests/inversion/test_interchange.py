@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, tiny_generator
 
 from inversion.bundle import export, load_latent, save
 from inversion.errors import InversionError, LatentFileError, SettingsError
 from inversion.interchange import read_direction, read_latents
 from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
+from tests.conftest import ROOT, tiny_generator
 
 DIRECTIONS = ROOT.parent / "shared" / "directions"
 RNG = np.random.default_rng(0)

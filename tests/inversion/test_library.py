@@ -5,8 +5,6 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_generator
-from plain_generator import Flat
 from sklearn.covariance import LedoitWolf
 
 from generators.digits import digits
@@ -18,6 +16,8 @@ from inversion.index import INDEX, Measure, parse, places, update
 from inversion.latent import Latent, LatentSpace, sample_latent
 from inversion.library import by_code, contact_sheet, find, mahalanobis
 from inversion.photograph import load_target
+from tests.conftest import tiny_generator
+from tests.plain_generator import Flat
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +109,7 @@ def test_ctrl_c_keeps_what_was_encoded(folder):
     with pytest.raises(KeyboardInterrupt):
         encoded(generator, folder, batch=3, counted=stopping)
     assert generator.encoder.seen == 6 and encoded(generator, folder) == 6
-    assert not list(folder.glob(".*.part"))
+    assert not list(folder.glob(".*.tmp*"))
 
 
 def test_where_the_folder_cannot_be_written_to_the_index_is_in_the_cache(folder, cache):

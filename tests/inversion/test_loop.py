@@ -4,7 +4,6 @@ from itertools import count
 
 import pytest
 import torch
-from searches import PIXEL, SPACES, run, settings, targets
 
 from generators.training.method import precision_on
 from inversion import loop
@@ -25,6 +24,7 @@ from inversion.loop import (
     whiten_,
 )
 from inversion.losses import Candidate, TermContext, objective
+from tests.inversion.searches import PIXEL, SPACES, run, settings, targets
 
 
 def table(values):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from conftest import picture, pixels
 
 from inversion.memorised import find_neighbours, memorised_figures, write_memorised
+from tests.conftest import picture, pixels
 
 
 def draw(n, seed):

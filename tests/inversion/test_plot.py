@@ -8,15 +8,15 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from conftest import pixels
 from PIL import Image
-from plain_generator import Flat
 
 from inversion.collection import collect
 from inversion.errors import SettingsError, SpaceMismatch
 from inversion.latent import Latent, LatentSpace, synthesize
 from inversion.page import TEMPLATE, write_page
 from inversion.plot import COLOURS, SHAPES, Points, draw, figure, manifold, points_of, project
+from tests.conftest import pixels
+from tests.plain_generator import Flat
 
 
 def codes(count=40, numbers=5, seed=0):

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import picture, pixels
 
 from generators import load
 from inversion import diversity, evaluate, metrics, quality
 from inversion.errors import ImageError, SettingsError
 from inversion.quality import QualityConfig, measure_model
 from inversion.quality_table import CONVENTIONS, quality_line, quality_summary
+from tests.conftest import picture, pixels
 
 CONFIG = QualityConfig(steps=(3, 1), samples=6, pairs=3, truncations=(0.5, 1.0), batch=4, search={"bf16": False})
 WEIGHTS = np.random.default_rng(0).normal(size=(48, 128)) / 4000

@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import pixels, tiny_generator
 from torch import nn
 
 from generators.base import Generator
@@ -12,6 +11,7 @@ from inversion.errors import FeatureError
 from inversion.latent import LatentSpace, mean_latent, sample_latent, synthesize
 from inversion.photograph import Inversion, Target
 from inversion.smoothness import KINDS, draw_pairs, look_between, midpoints, perceptual_path_length, write_midpoints
+from tests.conftest import pixels, tiny_generator
 
 
 def person(generator, latent):

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from plain_generator import Flat
 
 from generators.digits import digits
 from inversion.collection import Collection, collect
@@ -18,6 +17,7 @@ from inversion.space import (
     segments,
     space_table,
 )
+from tests.plain_generator import Flat
 
 SMALL = SpaceConfig(segments=40, samples=60, neighbours=3)
 
