@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from generators.errors import GeneratorError, ModelFileError
 from generators.shapes import Float
-from generators.torchfiles import load_torch
+from generators.unpickle.torch_save import load_torch
 
 STEM, HEAD = 32, 1280
 STAGES = (  # kernel, stride, expansion, channels, blocks

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from generators.base import Generator, Noise
 from generators.errors import ModelFileError
-from generators.inert import ITEM, Budget
-from generators.pickles import read_pickle, refusals
-from generators.torchfiles import load_torch
+from generators.unpickle.allowed import ITEM, Budget
+from generators.unpickle.machine import read_pickle, refusals
+from generators.unpickle.torch_save import load_torch
 from inversion.errors import LatentFileError, SettingsError
 from inversion.latent import Latent, LatentSpace
 

@@ -18,9 +18,9 @@ from generators.checkpoints.tensorflow import is_network, read_tensorflow
 from generators.companion import attach
 from generators.errors import ModelFileError, WriteError
 from generators.files import load_model, save_model
-from generators.pickles import read_pickle, refusals
 from generators.storage import cache_folder, sha256_of
-from generators.torchfiles import LEGACY, ZIP, load_storage, load_torch
+from generators.unpickle.machine import read_pickle, refusals
+from generators.unpickle.torch_save import LEGACY, ZIP, load_storage, load_torch
 
 VERSION = 1  # to be raised when a conversion comes to give another model, so that old ones are not used
 KNOWN = (

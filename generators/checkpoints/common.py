@@ -8,8 +8,8 @@ from torch import Tensor
 from generators.base import Generator
 from generators.errors import ModelFileError
 from generators.files import assemble
-from generators.inert import SLACK
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from generators.unpickle.allowed import SLACK
 
 LARGEST = 4096  # px; a file of small weights could otherwise ask for noise maps of any size
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from generators.base import Generator
 from generators.checkpoints.common import LARGEST, check_size, estimate_mean, remark, stylegan2, taps, with_noise
 from generators.errors import GeneratorError, ModelFileError
-from generators.inert import StandIn, is_plain, shown
 from generators.stylegan2 import StyleGAN2Config
 from generators.stylegan3 import StyleGAN3, config_of, from_nvidia
+from generators.unpickle.allowed import StandIn, is_plain, shown
 
 MODULES = 10_000  # more than any network has; a module may be named in many places
 ARGUMENTS = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")

@@ -11,9 +11,9 @@ from generators.checkpoints.common import remark
 from generators.checkpoints.rosinality import from_state
 from generators.errors import ModelFileError
 from generators.files import check_tensors
-from generators.inert import shown
 from generators.psp import Pyramid, PyramidConfig
 from generators.stylegan2 import StyleGAN2
+from generators.unpickle.allowed import shown
 
 SHARED = {"Encoder4Editing": True, "ProgressiveBackboneEncoder": True}
 PLAIN = {"GradualStyleEncoder": False, "BackboneEncoder": False}

@@ -16,8 +16,8 @@ from torch import Tensor
 from generators.base import Generator
 from generators.checkpoints.common import LARGEST, estimate_mean, stylegan2, taps, with_noise
 from generators.errors import ModelFileError
-from generators.inert import StandIn, shown
 from generators.stylegan2 import StyleGAN2Config
+from generators.unpickle.allowed import StandIn, shown
 
 MOST = 10_000  # variables, or networks: more than any generator has; one may be named in many places
 OLD = "{} holds a {} generator, which is not supported: only StyleGAN2 and StyleGAN3 are. {}"

@@ -8,7 +8,7 @@ from torch import nn
 from generators.adapter import adapt
 from generators.base import Generator
 from generators.errors import GeneratorError
-from generators.torchfiles import load_torch
+from generators.unpickle.torch_save import load_torch
 from inversion.bundle import load_latent, save
 from inversion.errors import LatentFileError
 from inversion.latent import LatentSpace, sample_latent, synthesize

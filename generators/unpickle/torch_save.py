@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generators.inert import AGAIN, NUMBERS, SLACK, STORAGES, Budget, Name, Refused
-from generators.pickles import Bounded, Machine, refusals
+from generators.unpickle.allowed import AGAIN, NUMBERS, SLACK, STORAGES, Budget, Name, Refused
+from generators.unpickle.machine import Bounded, Machine, refusals
 
 ZIP = b"PK\x03\x04"
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch wrote first before version 1.6

@@ -16,9 +16,9 @@ from generators import load
 from generators.checkpoints.rosinality import to_state
 from generators.errors import ModelFileError
 from generators.files import save_model
-from generators.inert import StandIn
-from generators.pickles import read_pickle
-from generators.torchfiles import load_storage, load_torch
+from generators.unpickle.allowed import StandIn
+from generators.unpickle.machine import read_pickle
+from generators.unpickle.torch_save import load_storage, load_torch
 from tests.conftest import ROOT, tiny_generator
 from tests.generators.foreign import dumped, nvidia, saved, tensorflow
 
@@ -201,8 +201,8 @@ def bombs():
 
 @pytest.mark.parametrize("name", bombs())
 def test_bombs_take_no_memory(name, monkeypatch):
-    monkeypatch.setattr("generators.pickles.MAX_STEPS", 20_000)  # not to wait for a million
-    monkeypatch.setattr("generators.pickles.SLACK", 2**20)
+    monkeypatch.setattr("generators.unpickle.machine.MAX_STEPS", 20_000)  # not to wait for a million
+    monkeypatch.setattr("generators.unpickle.machine.SLACK", 2**20)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     data = bombs()[name]
     with pytest.raises(ModelFileError):
@@ -288,7 +288,7 @@ import warnings
 warnings.simplefilter("ignore")
 from generators.checkpoints import read_checkpoint
 from generators.errors import GeneratorError
-from tests.generators.test_pickles import mutated, originals
+from tests.generators.unpickle.test_machine import mutated, originals
 folder = Path({folder!r})
 kinds = originals(folder)
 for original in kinds["pickles"] + kinds["others"]:

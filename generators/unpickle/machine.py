@@ -16,7 +16,19 @@ import numpy as np
 from torch import Tensor
 
 from generators.errors import ModelFileError
-from generators.inert import BUILDERS, INERT, ITEM, SLACK, Budget, Code, Name, Refused, StandIn, fill_array, hashable
+from generators.unpickle.allowed import (
+    BUILDERS,
+    INERT,
+    ITEM,
+    SLACK,
+    Budget,
+    Code,
+    Name,
+    Refused,
+    StandIn,
+    fill_array,
+    hashable,
+)
 
 MAX_STEPS = 1_000_000  # opcodes; a generator, its average and its discriminator take some 50,000
 
