@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from generators.base import Generator
 from generators.errors import GeneratorError, ModelFileError
-from generators.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from generators.files import as_tuples
 from generators.mobilestylegan import MobileStyleGAN, Preview
+from generators.parts.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from generators.storage import replacing
 
 FORMAT = "latent-companion-1"

@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 
 from generators.autoencoder import Autoencoder, AutoencoderConfig
 from generators.base import Generator
-from generators.discriminator import Discriminator, DiscriminatorConfig
-from generators.encoder import Encoder, EncoderConfig
 from generators.errors import ModelFileError
-from generators.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
+from generators.parts.discriminator import Discriminator, DiscriminatorConfig
+from generators.parts.encoder import Encoder, EncoderConfig
+from generators.parts.feature_encoder import FeatureEncoder, FeatureEncoderConfig
+from generators.parts.pyramid import Pyramid, PyramidConfig
 from generators.pca import PCA, PCAConfig
-from generators.psp import Pyramid, PyramidConfig
 from generators.storage import replacing
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from generators.base import Generator, Noise, averaged
 from generators.errors import GeneratorError
-from generators.ops import SQRT2, normalize_2nd_moment
+from generators.parts.ops import SQRT2, normalize_2nd_moment
 from generators.shapes import Float
 
 

@@ -10,8 +10,16 @@ from torch import Tensor, nn
 
 from generators.base import Generator, Noise, averaged
 from generators.errors import GeneratorError
-from generators.flow import Flow
-from generators.ops import SQRT2, EqualConv, EqualLinear, fir_kernel, modulated_conv2d, normalize_2nd_moment, upsample2d
+from generators.parts.flow import Flow
+from generators.parts.ops import (
+    SQRT2,
+    EqualConv,
+    EqualLinear,
+    fir_kernel,
+    modulated_conv2d,
+    normalize_2nd_moment,
+    upsample2d,
+)
 from generators.shapes import Float
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from generators.base import Generator, Noise, averaged
 from generators.errors import GeneratorError, ModelFileError
-from generators.filters import low_pass, shrink, widen
-from generators.ops import EqualLinear, modulated_conv2d
+from generators.parts.filters import low_pass, shrink, widen
+from generators.parts.ops import EqualLinear, modulated_conv2d
 from generators.shapes import Float
 from generators.stylegan2 import Mapping, StyleGAN2Config
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from generators.base import Generator
-from generators.lite import unit_length, unit_maps
+from generators.parts.lite import unit_length, unit_maps
 from inversion.errors import FeatureError, SettingsError
 from inversion.identity import chip_of, cut_chips, face_network
 from inversion.image import to_pil

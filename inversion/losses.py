@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from generators.base import Generator, Noise, averaged
-from generators.lite import maps_distance
-from generators.ops import laplacian_pyramid, smooth
+from generators.parts.lite import maps_distance
+from generators.parts.ops import laplacian_pyramid, smooth
 from inversion.errors import SettingsError
 from inversion.features import (
     Faces,

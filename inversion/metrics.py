@@ -13,8 +13,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from generators.lite import maps_distance
-from generators.ops import smooth
+from generators.parts.lite import maps_distance
+from generators.parts.ops import smooth
 from inversion.align import describe, landmarks
 from inversion.errors import SettingsError
 from inversion.features import Lpips, perceptual_maps

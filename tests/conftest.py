@@ -12,10 +12,10 @@ from cli import main
 from generators import load
 from generators.base import Generator
 from generators.checkpoints import open_model
-from generators.discriminator import Discriminator, DiscriminatorConfig
-from generators.encoder import Encoder, EncoderConfig
 from generators.files import save_model
 from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
+from generators.parts.discriminator import Discriminator, DiscriminatorConfig
+from generators.parts.encoder import Encoder, EncoderConfig
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from generators.wheels import WHEELS, located
 from inversion.bundle import save

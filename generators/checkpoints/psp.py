@@ -11,7 +11,7 @@ from generators.checkpoints.common import remark
 from generators.checkpoints.rosinality import from_state
 from generators.errors import ModelFileError
 from generators.files import check_tensors
-from generators.psp import Pyramid, PyramidConfig
+from generators.parts.pyramid import Pyramid, PyramidConfig
 from generators.stylegan2 import StyleGAN2
 from generators.unpickle.allowed import shown
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from generators.checkpoints.common import LARGEST, estimate_mean, remark, stylegan2, taps
 from generators.errors import ModelFileError
-from generators.ops import fir_kernel
+from generators.parts.ops import fir_kernel
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from generators.ops import downsample2d, fir_kernel, upsample2d
+from generators.parts.ops import downsample2d, fir_kernel, upsample2d
 from generators.shapes import Bool, Float, Int
 
 CHANGES = (

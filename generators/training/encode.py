@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import Generator
-from generators.discriminator import Discriminator
-from generators.encoder import Encoder
 from generators.errors import TrainingError
+from generators.parts.discriminator import Discriminator
+from generators.parts.encoder import Encoder
 from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.config import EncodeConfig

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.errors import TrainingError
-from generators.feature_encoder import WIDTHS, FeatureEncoder, FeatureEncoderConfig
-from generators.lite import maps_distance, unit_maps
 from generators.mobilestylegan import MobileStyleGAN
+from generators.parts.feature_encoder import WIDTHS, FeatureEncoder, FeatureEncoderConfig
+from generators.parts.lite import maps_distance, unit_maps
 from generators.shapes import Float
 from generators.training.config import EncodeConfig
 from generators.training.distributed import rows, wrap

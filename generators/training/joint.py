@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import Noise
-from generators.discriminator import Discriminator
-from generators.encoder import Encoder
-from generators.flow import Flow
+from generators.parts.discriminator import Discriminator
+from generators.parts.encoder import Encoder
+from generators.parts.flow import Flow
 from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.augment import Augment

@@ -11,9 +11,9 @@ from typing import TypeVar
 import torch
 
 from generators.base import Generator
-from generators.encoder import Encoder
 from generators.errors import TrainingError
 from generators.mobilestylegan import MobileStyleGAN
+from generators.parts.encoder import Encoder
 from generators.stylegan2 import StyleGAN2
 from generators.training.augment import KINDS
 from generators.training.config import EncodeConfig, LoopConfig, TrainConfig

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from generators.ops import laplacian_pyramid
+from generators.parts.ops import laplacian_pyramid
 from generators.shapes import Float
 from generators.training.distributed import average
 

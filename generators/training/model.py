@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generators.base import Generator
-from generators.discriminator import Discriminator, DiscriminatorConfig
-from generators.encoder import Encoder, EncoderConfig
-from generators.ops import assign
+from generators.parts.discriminator import Discriminator, DiscriminatorConfig
+from generators.parts.encoder import Encoder, EncoderConfig
+from generators.parts.ops import assign
 from generators.shapes import Float, Int
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config, StyleMap
 from generators.training.config import TrainConfig

@@ -8,9 +8,9 @@ import copy
 import torch
 from torch import Tensor
 
-from generators.encoder import Encoder
-from generators.flow import Flow
-from generators.ops import EqualLinear, assign
+from generators.parts.encoder import Encoder
+from generators.parts.flow import Flow
+from generators.parts.ops import EqualLinear, assign
 from generators.shapes import Float, UInt8
 from generators.stylegan2 import Mapping, StyleGAN2
 

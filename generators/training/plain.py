@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import Noise
-from generators.discriminator import Discriminator
+from generators.parts.discriminator import Discriminator
 from generators.shapes import Float, Int
 from generators.stylegan2 import StyleGAN2
 from generators.training.augment import Augment

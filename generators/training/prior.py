@@ -11,9 +11,9 @@ from math import cos, inf, pi
 import torch
 from torch import Tensor, nn
 
-from generators.encoder import Encoder
-from generators.flow import Flow
-from generators.ops import EqualLinear
+from generators.parts.encoder import Encoder
+from generators.parts.flow import Flow
+from generators.parts.ops import EqualLinear
 from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.config import TrainConfig

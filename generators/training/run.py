@@ -22,7 +22,7 @@ from torch import Tensor
 from generators.base import Generator
 from generators.errors import TrainingError, WriteError
 from generators.files import load_model, save_model
-from generators.flow import Flow
+from generators.parts.flow import Flow
 from generators.shapes import UInt8
 from generators.storage import reason, remove_unfinished, write_bytes
 from generators.stylegan2 import StyleGAN2

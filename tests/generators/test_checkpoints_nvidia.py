@@ -11,7 +11,7 @@ from generators.checkpoints.nvidia import read_nvidia
 from generators.checkpoints.tensorflow import layer, read_tensorflow
 from generators.errors import ModelFileError
 from generators.files import load_model, save_model
-from generators.ops import fir, fir_kernel, modulated_conv2d
+from generators.parts.ops import fir, fir_kernel, modulated_conv2d
 from generators.unpickle.allowed import StandIn
 from tests.conftest import tiny_generator
 from tests.generators.foreign import (

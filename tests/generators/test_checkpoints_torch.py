@@ -8,7 +8,7 @@ import torch
 from generators.checkpoints import read_checkpoint
 from generators.checkpoints.rosinality import to_state
 from generators.files import load_model, save_model
-from generators.psp import Pyramid, PyramidConfig
+from generators.parts.pyramid import Pyramid, PyramidConfig
 from tests.conftest import tiny_generator
 from tests.generators.foreign import (
     refused,

@@ -3,9 +3,9 @@ import torch
 
 from generators.companion import attach, save_companion
 from generators.errors import GeneratorError, ModelFileError
-from generators.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from generators.files import load_model, save_model
 from generators.mobilestylegan import MobileStyleGANConfig, Preview
+from generators.parts.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from tests.conftest import tiny_generator, tiny_mobile
 
 

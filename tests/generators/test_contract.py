@@ -55,7 +55,7 @@ def test_skip_outputs_add_up_to_the_early_picture():
         for block in g.blocks[2:]:
             block.torgb.weight.zero_()
             block.torgb.bias.zero_()
-    from generators.ops import fir_kernel, upsample2d
+    from generators.parts.ops import fir_kernel, upsample2d
 
     early = g.synthesis(ws, noise, resolution=8)
     torch.testing.assert_close(upsample2d(early, fir_kernel()), g.synthesis(ws, noise), atol=1e-6, rtol=1e-5)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from generators.base import Generator, layers_between
-from generators.encoder import Encoder, EncoderConfig
 from generators.errors import GeneratorError
-from generators.ops import fir_kernel, upsample2d
+from generators.parts.encoder import Encoder, EncoderConfig
+from generators.parts.ops import fir_kernel, upsample2d
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from tests.conftest import tiny_generator
 

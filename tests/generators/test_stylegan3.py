@@ -8,7 +8,7 @@ from generators import load
 from generators.base import layers_between
 from generators.errors import GeneratorError, ModelFileError
 from generators.files import save_model
-from generators.filters import low_pass, shrink, widen
+from generators.parts.filters import low_pass, shrink, widen
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config, config_of, from_nvidia, placement, signals
 from inversion.latent import Latent, LatentSpace, sample_latent, stack
 from inversion.loop import InvertConfig

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from generators.discriminator import Discriminator, DiscriminatorConfig
-from generators.encoder import Encoder
 from generators.errors import TrainingError
 from generators.files import load_model, save_model
+from generators.parts.discriminator import Discriminator, DiscriminatorConfig
+from generators.parts.encoder import Encoder
 from generators.training.config import EncodeConfig
 from generators.training.data import Pictures
 from generators.training.loop import Trainer

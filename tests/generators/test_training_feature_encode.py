@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from generators.errors import TrainingError
-from generators.feature_encoder import FeatureEncoder
 from generators.files import load_model, save_model
+from generators.parts.feature_encoder import FeatureEncoder
 from generators.training.config import EncodeConfig
 from generators.training.data import Pictures
 from generators.training.feature_encode import build_feature_encoder, with_feature_encoder

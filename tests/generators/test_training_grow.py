@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from generators.base import Generator
-from generators.discriminator import Discriminator, DiscriminatorConfig
-from generators.encoder import Encoder, EncoderConfig
 from generators.errors import TrainingError
-from generators.ops import fir_kernel, upsample2d
+from generators.parts.discriminator import Discriminator, DiscriminatorConfig
+from generators.parts.encoder import Encoder, EncoderConfig
+from generators.parts.ops import fir_kernel, upsample2d
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures
 from generators.training.grow import check_source

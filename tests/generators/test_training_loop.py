@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from generators.errors import TrainingError
-from generators.flow import Flow
+from generators.parts.flow import Flow
 from generators.stylegan2 import StyleMap
 from generators.training import joint, plain
 from generators.training.config import EncodeConfig, TrainConfig

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from generators.discriminator import Discriminator
+from generators.parts.discriminator import Discriminator
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures
 from generators.training.loop import Trainer

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from generators.ops import laplacian_pyramid
+from generators.parts.ops import laplacian_pyramid
 from inversion import losses
 from inversion.errors import FeatureError, SettingsError
 from inversion.features import Lpips

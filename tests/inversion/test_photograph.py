@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from generators.base import Generator, averaged
-from generators.encoder import Encoder, EncoderConfig
+from generators.parts.encoder import Encoder, EncoderConfig
 from generators.storage import sha256_of
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from inversion import loop, photograph

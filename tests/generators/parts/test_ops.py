@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from generators.ops import (
+from generators.parts.ops import (
     EqualConv,
     EqualLinear,
     downsample2d,

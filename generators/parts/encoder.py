@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.ops import EqualConv, EqualLinear
+from generators.parts.ops import EqualConv, EqualLinear
 from generators.shapes import Float
 
 

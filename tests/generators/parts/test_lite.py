@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from generators import lite
 from generators.errors import ModelFileError
-from generators.lite import Convolution, EfficientNetLite0, lite_network
+from generators.parts import lite
+from generators.parts.lite import Convolution, EfficientNetLite0, lite_network
 
 
 def photograph(name):

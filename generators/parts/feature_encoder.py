@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.lite import lite_network
+from generators.parts.lite import lite_network
 from generators.shapes import Float
 
 SEEN_PX = 256  # images are averaged down, or enlarged, to this

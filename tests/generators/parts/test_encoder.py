@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from generators.discriminator import Discriminator, DiscriminatorConfig, group_deviation
-from generators.encoder import Encoder, EncoderConfig
+from generators.parts.discriminator import Discriminator, DiscriminatorConfig, group_deviation
+from generators.parts.encoder import Encoder, EncoderConfig
 
 
 def draw(*shape, seed=0):

@@ -7,7 +7,7 @@ import torch
 
 import generators
 from generators.files import save_model
-from generators.flow import Flow
+from generators.parts.flow import Flow
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from generators.training.moments import recolour
 from generators.training.prior import fit_flow

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.ops import EqualLinear
+from generators.parts.ops import EqualLinear
 from generators.shapes import Float
 
 
