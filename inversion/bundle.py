@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Generator
-from generators.files import FORMAT as MODEL
+from generators.checkpoints.ours import FORMAT as MODEL
 from generators.storage import write_bytes
 from inversion.errors import LatentFileError, SettingsError
 from inversion.interchange import FOREIGN as FOREIGN

@@ -11,8 +11,8 @@ from PIL import Image
 from cli import main
 from generators import load
 from generators.base import Generator
-from generators.checkpoints import open_model
-from generators.files import save_model
+from generators.checkpoints.open import open_model
+from generators.checkpoints.ours import save_model
 from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
 from generators.parts.discriminator import Discriminator, DiscriminatorConfig
 from generators.parts.encoder import Encoder, EncoderConfig

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from generators import load
+from generators.checkpoints.ours import save_model
 from generators.checkpoints.rosinality import to_state
-from generators.files import save_model
 from tests.conftest import objects, pixels, refused, tiny_generator
 
 

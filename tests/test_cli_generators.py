@@ -10,7 +10,7 @@ import pytest
 
 from generators import hub, wheels
 from generators.catalogue import Checkpoint
-from generators.files import load_model
+from generators.checkpoints.ours import load_model
 from tests.conftest import ROOT, objects, refused
 from tests.fileserver import serving
 

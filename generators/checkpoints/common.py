@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from generators.base import Generator
+from generators.checkpoints.ours import assemble
 from generators.errors import ModelFileError
-from generators.files import assemble
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from generators.unpickle.allowed import SLACK
 

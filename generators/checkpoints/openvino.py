@@ -19,8 +19,8 @@ from torch import Tensor
 
 from generators.catalogue import FFHQ_TERMS
 from generators.checkpoints.common import estimate_mean
+from generators.checkpoints.ours import assemble
 from generators.errors import ModelFileError
-from generators.files import assemble
 from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
 
 MAPPING, SYNTHESIS = "MappingNetwork", "SynthesisNetwork"

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generators.checkpoints.common import remark
+from generators.checkpoints.ours import check_tensors
 from generators.checkpoints.rosinality import from_state
 from generators.errors import ModelFileError
-from generators.files import check_tensors
 from generators.parts.pyramid import Pyramid, PyramidConfig
 from generators.stylegan2 import StyleGAN2
 from generators.unpickle.allowed import shown

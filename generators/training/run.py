@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from generators.base import Generator
+from generators.checkpoints.ours import load_model, save_model
 from generators.errors import TrainingError, WriteError
-from generators.files import load_model, save_model
 from generators.parts.flow import Flow
 from generators.shapes import UInt8
 from generators.storage import reason, remove_unfinished, write_bytes

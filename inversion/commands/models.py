@@ -51,7 +51,7 @@ def list_generators(wanted: str | None, offline: bool) -> None:
 
 def packaged(entry: "Entry") -> dict[str, Any]:
     """What is told of a model of ours."""
-    from generators.files import read_file
+    from generators.checkpoints.ours import read_file
 
     assert entry.path is not None
     header, tensors = read_file(entry.path)
@@ -164,7 +164,7 @@ def export_file(source: str, out: Path, kind: str | None, model: str | None) -> 
 def export_model(source: str, out: Path, kind: str) -> None:
     """Write the model, and tell what stays behind."""
     import generators
-    from generators.export import export
+    from generators.checkpoints.export import export
 
     generator = generators.load(source)
     export(generator, out, kind)

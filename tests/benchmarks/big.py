@@ -16,7 +16,7 @@ MAKE = """
 import sys
 from pathlib import Path
 import torch
-from generators.files import save_model
+from generators.checkpoints.ours import save_model
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 torch.manual_seed(0)
 save_model(StyleGAN2(StyleGAN2Config()), Path(sys.argv[1]))

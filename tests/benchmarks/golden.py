@@ -25,7 +25,7 @@ def differences(path: Path, scratch: Path) -> dict[str, float]:
     import torch
 
     from generators import load
-    from generators.export import export
+    from generators.checkpoints.export import export
     from generators.stylegan2 import StyleGAN2
 
     g = load(path)

@@ -16,9 +16,9 @@ import torch
 
 from generators import hub, load, wheels
 from generators.catalogue import Checkpoint, checkpoints
+from generators.checkpoints.ours import save_model
 from generators.download import DownloadConfig, Progress
 from generators.errors import DownloadError, GeneratorError
-from generators.files import save_model
 from tests.conftest import tiny_generator
 from tests.fileserver import serving
 

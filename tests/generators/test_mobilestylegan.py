@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from generators.base import averaged
+from generators.checkpoints.ours import load_model, save_model
 from generators.errors import GeneratorError
-from generators.files import load_model, save_model
 from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig, Preview, inverse_haar
 from generators.training.preview import PreviewConfig, fit_preview, mixed_styles, start_at_block
 from tests.conftest import tiny_mobile

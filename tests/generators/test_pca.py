@@ -4,9 +4,9 @@ import torch
 from sklearn.decomposition import PCA as Fit
 
 from generators import GeneratorError
+from generators.checkpoints.ours import load_model, save_model
 from generators.digits import digits
 from generators.errors import TrainingError
-from generators.files import load_model, save_model
 from generators.pca import PCA, PCAConfig
 from generators.training.components import FitConfig, PCATrainer, fit
 from generators.training.data import Pictures

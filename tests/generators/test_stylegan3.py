@@ -6,14 +6,14 @@ import torch
 
 from generators import load
 from generators.base import layers_between
+from generators.checkpoints.ours import save_model
 from generators.errors import GeneratorError, ModelFileError
-from generators.files import save_model
 from generators.parts.filters import low_pass, shrink, widen
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config, config_of, from_nvidia, placement, signals
 from inversion.latent import Latent, LatentSpace, sample_latent, stack
 from inversion.loop import InvertConfig
 from inversion.photograph import invert
-from tests.generators.foreign import nvidia3_state
+from tests.generators.checkpoints.foreign import nvidia3_state
 
 R = {"use_radial_filters": True, "conv_kernel": 1}
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from generators.checkpoints.ours import load_model, save_model
 from generators.errors import TrainingError
-from generators.files import load_model, save_model
 from generators.parts.discriminator import Discriminator, DiscriminatorConfig
 from generators.parts.encoder import Encoder
 from generators.training.config import EncodeConfig

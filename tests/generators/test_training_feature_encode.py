@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from generators.checkpoints.ours import load_model, save_model
 from generators.errors import TrainingError
-from generators.files import load_model, save_model
 from generators.parts.feature_encoder import FeatureEncoder
 from generators.training.config import EncodeConfig
 from generators.training.data import Pictures

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from generators.checkpoints.ours import load_model
 from generators.errors import LatentError, TrainingError, WriteError
-from generators.files import load_model
 from generators.training import checkpoint, kinds, run
 from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.config import TrainConfig

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import generators
-from generators.files import save_model
+from generators.checkpoints.ours import save_model
 from generators.parts.flow import Flow
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from generators.training.moments import recolour

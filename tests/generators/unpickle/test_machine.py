@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from generators import load
+from generators.checkpoints.ours import save_model
 from generators.checkpoints.rosinality import to_state
 from generators.errors import ModelFileError
-from generators.files import save_model
 from generators.unpickle.allowed import StandIn
 from generators.unpickle.machine import read_pickle
 from generators.unpickle.torch_save import load_storage, load_torch
 from tests.conftest import ROOT, tiny_generator
-from tests.generators.foreign import dumped, nvidia, saved, tensorflow
+from tests.generators.checkpoints.foreign import dumped, nvidia, saved, tensorflow
 
 # What is built
 
@@ -286,7 +286,7 @@ import torch
 torch.set_num_threads(1)
 import warnings
 warnings.simplefilter("ignore")
-from generators.checkpoints import read_checkpoint
+from generators.checkpoints.open import read_checkpoint
 from generators.errors import GeneratorError
 from tests.generators.unpickle.test_machine import mutated, originals
 folder = Path({folder!r})

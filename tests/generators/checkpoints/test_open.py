@@ -3,13 +3,14 @@ import warnings
 import pytest
 import torch
 
-from generators import checkpoints, convert, load
-from generators.checkpoints import describe, open_model, read_checkpoint
+from generators import convert, load
+from generators.checkpoints import open as checkpoints
+from generators.checkpoints.open import describe, open_model, read_checkpoint
+from generators.checkpoints.ours import load_model, save_model
 from generators.checkpoints.rosinality import to_state
-from generators.files import load_model, save_model
 from tests.benchmarks.golden import CHECKPOINTS, FILES, differences
 from tests.conftest import tiny_generator
-from tests.generators.foreign import dumped, nvidia, refused, same, saved, with_mean, write
+from tests.generators.checkpoints.foreign import dumped, nvidia, refused, same, saved, with_mean, write
 
 
 @pytest.fixture(autouse=True)

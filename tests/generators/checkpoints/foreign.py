@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from generators.checkpoints import read_checkpoint
+from generators.checkpoints.open import read_checkpoint
 from generators.errors import ModelFileError
 from generators.stylegan2 import StyleGAN2
 from generators.stylegan3 import StyleGAN3Config

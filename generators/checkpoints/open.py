@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from generators.base import Generator
+from generators.checkpoints.companion import attach
 from generators.checkpoints.nvidia import read_nvidia
 from generators.checkpoints.openvino import is_wheel, read_openvino
+from generators.checkpoints.ours import load_model, save_model
 from generators.checkpoints.psp import read_psp
 from generators.checkpoints.rosinality import read_rosinality
 from generators.checkpoints.tensorflow import is_network, read_tensorflow
-from generators.companion import attach
 from generators.errors import ModelFileError, WriteError
-from generators.files import load_model, save_model
 from generators.storage import cache_folder, sha256_of
 from generators.unpickle.machine import read_pickle, refusals
 from generators.unpickle.torch_save import LEGACY, ZIP, load_storage, load_torch

@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from generators.checkpoints import open_model, read_checkpoint
+from generators.checkpoints.open import open_model, read_checkpoint
 from generators.checkpoints.openvino import read_openvino
-from generators.files import load_model, save_model
+from generators.checkpoints.ours import load_model, save_model
 from generators.wheels import WHEELS, located
 from tests.conftest import ROOT
-from tests.generators.foreign import refused
+from tests.generators.checkpoints.foreign import refused
 
 GOLDEN = ROOT.parent / "shared" / "mobilestylegan" / "golden.npz"
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from generators.companion import attach, save_companion
+from generators.checkpoints.companion import attach, save_companion
+from generators.checkpoints.ours import load_model, save_model
 from generators.errors import GeneratorError, ModelFileError
-from generators.files import load_model, save_model
 from generators.mobilestylegan import MobileStyleGANConfig, Preview
 from generators.parts.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from tests.conftest import tiny_generator, tiny_mobile

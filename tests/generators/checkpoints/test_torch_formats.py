@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from generators.checkpoints import read_checkpoint
+from generators.checkpoints.open import read_checkpoint
+from generators.checkpoints.ours import load_model, save_model
 from generators.checkpoints.rosinality import to_state
-from generators.files import load_model, save_model
 from generators.parts.pyramid import Pyramid, PyramidConfig
 from tests.conftest import tiny_generator
-from tests.generators.foreign import (
+from tests.generators.checkpoints.foreign import (
     refused,
     rendered,
     same,

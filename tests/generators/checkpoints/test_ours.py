@@ -4,9 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from generators import files, load
+from generators import load
+from generators.checkpoints import ours as files
+from generators.checkpoints.ours import FORMAT, load_model, read_file, save_model
 from generators.errors import GeneratorError, ModelFileError, WriteError
-from generators.files import FORMAT, load_model, read_file, save_model
 from generators.parts.discriminator import Discriminator, DiscriminatorConfig, features_alone
 from generators.parts.encoder import Encoder, EncoderConfig
 from tests.conftest import tiny_generator

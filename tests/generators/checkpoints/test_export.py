@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from generators import export as export_module
 from generators import load
 from generators.autoencoder import Autoencoder, AutoencoderConfig
+from generators.checkpoints import export as export_module
+from generators.checkpoints.export import export
 from generators.errors import GeneratorError, WriteError
-from generators.export import export
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config
 from tests.conftest import tiny_generator
 

@@ -12,14 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from generators.base import Generator
+from generators.checkpoints.ours import as_tuples
 from generators.errors import GeneratorError, ModelFileError
-from generators.files import as_tuples
 from generators.mobilestylegan import MobileStyleGAN, Preview
 from generators.parts.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from generators.storage import replacing
 
 FORMAT = "latent-companion-1"
-FOLDER = Path(__file__).parent / "pretrained" / "companions"
+FOLDER = Path(__file__).parents[1] / "pretrained" / "companions"
 
 
 def save_companion(generator: Generator, path: Path) -> None:

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from generators.checkpoints import read_checkpoint
 from generators.checkpoints.nvidia import read_nvidia
+from generators.checkpoints.open import read_checkpoint
+from generators.checkpoints.ours import load_model, save_model
 from generators.checkpoints.tensorflow import layer, read_tensorflow
 from generators.errors import ModelFileError
-from generators.files import load_model, save_model
 from generators.parts.ops import fir, fir_kernel, modulated_conv2d
 from generators.unpickle.allowed import StandIn
 from tests.conftest import tiny_generator
-from tests.generators.foreign import (
+from tests.generators.checkpoints.foreign import (
     EasyDict,
     Reference,
     dumped,
