@@ -22,10 +22,10 @@ def load(name: "str | Path", *, device: str = "cpu") -> "Generator":
     the cache; nothing in them is executed. GeneratorError names what is known where the name is not, and what is wrong
     with a file that cannot be read.
     """
-    from generators.catalogue import checkpoints
     from generators.checkpoints.open import open_model  # torch is imported here, not before
-    from generators.hub import find
-    from generators.wheels import WHEELS
+    from generators.hub.catalogue import checkpoints
+    from generators.hub.names import find
+    from generators.hub.wheels import WHEELS
 
     known = checkpoints().get(str(name))
     found = open_model(find(str(name)), device=device, licence=known.licence if known else None)
@@ -45,10 +45,10 @@ def convert(
 
     import torch
 
-    from generators.catalogue import checkpoints
     from generators.checkpoints.open import describe, read_checkpoint
     from generators.checkpoints.ours import save_model
-    from generators.hub import find
+    from generators.hub.catalogue import checkpoints
+    from generators.hub.names import find
 
     generator, known = read_checkpoint(find(str(name))), checkpoints().get(str(name))
     if licence or known:

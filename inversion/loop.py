@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator
-from generators.hardware import has_bf16
+from generators.device import has_bf16
 from inversion.errors import SettingsError
 from inversion.latent import Latent, LatentSpace
 from inversion.losses import Candidate, Objective

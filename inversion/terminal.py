@@ -156,7 +156,7 @@ def loaded(model: str | None, device: str, sources: Sequence[str] = ()) -> "Gene
     Says which it is where nobody named it, and the terms of one that is somebody else's.
     """
     import generators
-    from generators.hub import default_generator
+    from generators.hub.names import default_generator
     from inversion.bundle import maker_of
 
     makers = {} if model else {maker_of(source): source for source in sources}

@@ -13,11 +13,11 @@ from generators import load
 from generators.base import Generator
 from generators.checkpoints.open import open_model
 from generators.checkpoints.ours import save_model
+from generators.hub.wheels import WHEELS, located
 from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
 from generators.parts.discriminator import Discriminator, DiscriminatorConfig
 from generators.parts.encoder import Encoder, EncoderConfig
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from generators.wheels import WHEELS, located
 from inversion.bundle import save
 from inversion.latent import sample_latent
 

@@ -193,7 +193,7 @@ def test_train_makes_a_model_that_loads_and_resumes(latent, tmp_path):
 
 
 def test_generators_lists_the_packaged_models(latent, model, monkeypatch):
-    monkeypatch.setattr("generators.hub.PRETRAINED", Path(model).parent)
+    monkeypatch.setattr("generators.hub.names.PRETRAINED", Path(model).parent)
     record, *others = objects(latent("generators", "--offline", "--json"))
     assert {other["name"] for other in others} <= {"ffhq"}  # where its package is installed
     assert (record["name"], record["resolution"], record["licence"]) == ("tiny", 16, "CC0")

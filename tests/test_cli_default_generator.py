@@ -4,7 +4,8 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from generators import hub, wheels
+from generators.hub import names as hub
+from generators.hub import wheels
 from tests.conftest import objects, refused
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from generators import hub, wheels
-from generators.catalogue import Checkpoint
 from generators.checkpoints.ours import load_model
+from generators.hub import names as hub
+from generators.hub import wheels
+from generators.hub.catalogue import Checkpoint
 from tests.conftest import ROOT, objects, refused
-from tests.fileserver import serving
+from tests.generators.hub.fileserver import serving
 
 CONTENT = random.Random(2).randbytes(50_000)
 

@@ -8,16 +8,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 ORDER = [
-    "generators.errors", "generators.storage", "generators.hardware", "generators.shapes", "generators.base",
+    "generators.errors", "generators.storage", "generators.device", "generators.shapes", "generators.base",
     "generators.digits", "generators.pca",
     "generators.autoencoder", "generators.parts.ops", "generators.parts.flow", "generators.stylegan2", "generators.parts.filters",
     "generators.stylegan3", "generators.mobilestylegan", "generators.parts.encoder", "generators.parts.pyramid", "generators.unpickle.allowed",
     "generators.unpickle.machine", "generators.unpickle.torch_save", "generators.parts.lite", "generators.parts.feature_encoder",
-    "generators.parts.discriminator", "generators.checkpoints.ours", "generators.checkpoints.companion", "generators.catalogue",
+    "generators.parts.discriminator", "generators.checkpoints.ours", "generators.checkpoints.companion", "generators.hub.catalogue",
     "generators.checkpoints.common", "generators.checkpoints.rosinality", "generators.checkpoints.nvidia",
     "generators.checkpoints.psp", "generators.checkpoints.tensorflow", "generators.checkpoints.openvino",
     "generators.checkpoints.open", "generators.checkpoints.export", "generators.adapter",
-    "generators.download", "generators.ledger", "generators.wheels", "generators.hub",
+    "generators.hub.download", "generators.hub.ledger", "generators.hub.wheels", "generators.hub.names",
     "generators.training.distributed", "generators.training.sources", "generators.training.data",
     "generators.training.config", "generators.training.ada", "generators.training.augment",
     "generators.training.losses", "generators.training.model", "generators.training.grow",

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generators.catalogue import FFHQ_TERMS
 from generators.checkpoints.common import estimate_mean
 from generators.checkpoints.ours import assemble
 from generators.errors import ModelFileError
+from generators.hub.catalogue import FFHQ_TERMS
 from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
 
 MAPPING, SYNTHESIS = "MappingNetwork", "SynthesisNetwork"

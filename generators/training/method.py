@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from generators.device import has_bf16
 from generators.errors import TrainingError
-from generators.hardware import has_bf16
 from generators.parts.discriminator import Discriminator
 from generators.shapes import Float
 from generators.training.config import LoopConfig

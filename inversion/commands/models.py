@@ -19,8 +19,8 @@ from inversion.terminal import (
 )
 
 if TYPE_CHECKING:
-    from generators.download import Progress
-    from generators.hub import Entry
+    from generators.hub.download import Progress
+    from generators.hub.names import Entry
 
 
 @click.command("generators", epilog="Example: latent generators --fetch stylegan3-t-ffhq-1024x1024")
@@ -33,7 +33,7 @@ def list_generators(wanted: str | None, offline: bool) -> None:
     With each its size, where it comes from, its data and their licence. What is fetched is kept in $LATENT_CACHE
     (~/.cache/latent); a download that was stopped is resumed.
     """
-    from generators.hub import HERE, entries, is_offline
+    from generators.hub.names import HERE, entries, is_offline
 
     if wanted is not None:
         return fetch_one(wanted, offline or is_offline())
@@ -73,7 +73,7 @@ def public(entry: "Entry") -> dict[str, Any]:
 
 def fetch_one(name: str, offline: bool) -> None:
     """Tell the terms of a name, download it where it is not here, and tell where it is."""
-    from generators.hub import entries, fetch, is_remote
+    from generators.hub.names import entries, fetch, is_remote
     from generators.storage import sha256_of
 
     entry = next((entry for entry in entries() if entry.name == name), None)

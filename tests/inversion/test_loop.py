@@ -267,7 +267,7 @@ def test_one_image_that_diverges_leaves_the_others_alone(generator):
 def test_bf16_by_the_processors_flags(monkeypatch):
     cpu = torch.device("cpu")
     for flags, fits in ((frozenset({"avx2"}), False), (frozenset({"avx2", "avx512_bf16"}), True)):
-        monkeypatch.setattr("generators.hardware.cpu_flags", lambda flags=flags: flags)
+        monkeypatch.setattr("generators.device.cpu_flags", lambda flags=flags: flags)
         assert precision_on(cpu, "auto") == ("bf16" if fits else "fp32")
         with loop.precision(cpu, None):
             assert torch.is_autocast_enabled("cpu") is fits

@@ -13,7 +13,7 @@ from generators.errors import GeneratorError, WriteError
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config
 from tests.conftest import tiny_generator
 
-CHECKPOINTS = Path(__file__).resolve().parents[3] / "shared" / "checkpoints"
+CHECKPOINTS = Path(__file__).resolve().parents[4] / "shared" / "checkpoints"
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from generators.checkpoints.open import open_model, read_checkpoint
 from generators.checkpoints.openvino import read_openvino
 from generators.checkpoints.ours import load_model, save_model
-from generators.wheels import WHEELS, located
+from generators.hub.wheels import WHEELS, located
 from tests.conftest import ROOT
 from tests.generators.checkpoints.foreign import refused
 

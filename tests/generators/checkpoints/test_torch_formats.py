@@ -19,7 +19,7 @@ from tests.generators.checkpoints.foreign import (
     write,
 )
 
-CHECKPOINTS = Path(__file__).resolve().parents[3] / "shared" / "checkpoints"
+CHECKPOINTS = Path(__file__).resolve().parents[4] / "shared" / "checkpoints"
 
 
 @pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}])

@@ -13,15 +13,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from generators.catalogue import Checkpoint, checkpoints
-from generators.download import DownloadConfig, Progress, Watch, download, forget, guarded, is_address
 from generators.errors import DownloadError, GeneratorError
-from generators.ledger import accept, check, noted
+from generators.hub.catalogue import Checkpoint, checkpoints
+from generators.hub.download import DownloadConfig, Progress, Watch, download, forget, guarded, is_address
+from generators.hub.ledger import accept, check, noted
+from generators.hub.wheels import WHEELS, fetch_wheel, find_wheel, is_here
+from generators.hub.wheels import place as kept_at
 from generators.storage import cache_folder
-from generators.wheels import WHEELS, fetch_wheel, find_wheel, is_here
-from generators.wheels import place as kept_at
 
-PRETRAINED = Path(__file__).parent / "pretrained"
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
 HUGGING_FACE = "hf:"
 REMOTE = (HUGGING_FACE, "https://", "http://")
 HERE = ("packaged", "cached", "installed")  # sources of what loads without a download

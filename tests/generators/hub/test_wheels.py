@@ -6,10 +6,12 @@ import zipfile
 
 import pytest
 
-from generators import hub, load, wheels
+from generators import load
 from generators.errors import DownloadError, GeneratorError
-from generators.ledger import sha256_of
-from generators.wheels import WHEELS, fetch_wheel, find_wheel, located
+from generators.hub import names as hub
+from generators.hub import wheels
+from generators.hub.ledger import sha256_of
+from generators.hub.wheels import WHEELS, fetch_wheel, find_wheel, located
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from generators.catalogue import FFHQ_TERMS
-from generators.download import guarded
 from generators.errors import DownloadError, GeneratorError, ModelFileError, WriteError
-from generators.ledger import check, note
+from generators.hub.catalogue import FFHQ_TERMS
+from generators.hub.download import guarded
+from generators.hub.ledger import check, note
 from generators.storage import sha256_of
 
 

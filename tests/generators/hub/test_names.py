@@ -14,15 +14,17 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 
-from generators import hub, load, wheels
-from generators.catalogue import Checkpoint, checkpoints
+from generators import load
 from generators.checkpoints.ours import save_model
-from generators.download import DownloadConfig, Progress
 from generators.errors import DownloadError, GeneratorError
+from generators.hub import names as hub
+from generators.hub import wheels
+from generators.hub.catalogue import Checkpoint, checkpoints
+from generators.hub.download import DownloadConfig, Progress
 from tests.conftest import tiny_generator
-from tests.fileserver import serving
+from tests.generators.hub.fileserver import serving
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 QUICK = DownloadConfig(timeout=0.5, attempts=2, backoff=0.001, longest_wait=0.002, chunk=4096)
 CONTENT = random.Random(1).randbytes(30_000)
 

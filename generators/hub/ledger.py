@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
-from generators.download import guarded
 from generators.errors import DownloadError, WriteError
+from generators.hub.download import guarded
 from generators.storage import sha256_of, write_bytes
 
 

@@ -10,11 +10,11 @@ from urllib.request import Request
 
 import pytest
 
-from generators.download import DownloadConfig, Progress, SafeRedirects, download, remember, resumable
 from generators.errors import DownloadError
-from tests.fileserver import serving
+from generators.hub.download import DownloadConfig, Progress, SafeRedirects, download, remember, resumable
+from tests.generators.hub.fileserver import serving
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 QUICK = DownloadConfig(timeout=0.2, attempts=3, backoff=0.001, longest_wait=0.002, chunk=4096)
 CONTENT = random.Random(0).randbytes(20_000)
 
@@ -232,7 +232,7 @@ def test_ctrl_c_in_a_process_keeps_what_came(server, tmp_path):
     code = (
         "import sys, signal, threading, os\n"
         "from pathlib import Path\n"
-        "from generators.download import download\n"
+        "from generators.hub.download import download\n"
         "def stop(step):\n"
         "    if step.done == 8000: threading.Timer(0, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "download([sys.argv[1]], Path(sys.argv[2]), watch=stop)\n"
