@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from generators.pictures.image import read_image, resize, source_name
 from inversion.errors import FaceError, ImageError, InversionError, SettingsError
-from inversion.image import read_image, resize, source_name
 
 DETECT_PX = 1000  # longer side of what the face detector looks at first
 DESCRIBE_PX = 256  # descriptors and landmarks: smaller images are enlarged to this

@@ -21,11 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from generators.digits import WORD
+from generators.pictures.digits import WORD
+from generators.pictures.image import read_image
 from generators.storage import cache_folder, write_bytes
 from inversion.collection import Counted, Readable, files_of, is_digits
 from inversion.errors import ImageError, WriteError
-from inversion.image import read_image
 
 INDEX, FORMAT = ".latent-index.safetensors", "latent-index-1"
 TABLES = 4  # kept in an index; the one that was made longest ago goes first

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator
+from generators.pictures.image import to_pil
 from generators.storage import write_bytes
 from inversion.collection import Collection
 from inversion.edit import check_alike, interpolate
 from inversion.errors import SettingsError
-from inversion.image import to_pil
 from inversion.latent import Latent, LatentSpace
 from inversion.output import render_all
 

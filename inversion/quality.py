@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from generators.base import Generator
+from generators.pictures.image import sheet, to_pil, write_image
 from inversion.batch import attempt
 from inversion.diversity import FEWEST, Seen, frechet_distance, look, mean_pairwise, ratio
 from inversion.errors import InversionError, SettingsError
 from inversion.evaluate import Picture, invert_all, pictures, record, summarize
-from inversion.image import sheet, to_pil, write_image
 from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
 from inversion.loop import InvertConfig
 from inversion.memorised import MEMORISED, find_neighbours, memorised_figures, write_memorised

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator
-from generators.digits import digits
+from generators.pictures.digits import digits
 from inversion.collection import Collection, collect, is_digits
 from inversion.errors import SettingsError
 

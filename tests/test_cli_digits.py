@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from generators import load
-from generators.digits import digits
+from generators.pictures.digits import digits
 from tests.conftest import objects, pixels, refused
 
 

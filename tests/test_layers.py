@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 ORDER = [
-    "generators.errors", "generators.storage", "generators.device", "generators.shapes", "generators.base",
-    "generators.digits", "generators.pca",
+    "generators.errors", "generators.storage", "generators.device", "generators.shapes", "generators.base", "generators.pictures.image",
+    "generators.pictures.digits", "generators.pca",
     "generators.autoencoder", "generators.parts.ops", "generators.parts.flow", "generators.stylegan2", "generators.parts.filters",
     "generators.stylegan3", "generators.mobilestylegan", "generators.parts.encoder", "generators.parts.pyramid", "generators.unpickle.allowed",
     "generators.unpickle.machine", "generators.unpickle.torch_save", "generators.parts.lite", "generators.parts.feature_encoder",
@@ -18,7 +18,7 @@ ORDER = [
     "generators.checkpoints.psp", "generators.checkpoints.tensorflow", "generators.checkpoints.openvino",
     "generators.checkpoints.open", "generators.checkpoints.export", "generators.adapter",
     "generators.hub.download", "generators.hub.ledger", "generators.hub.wheels", "generators.hub.names",
-    "generators.training.distributed", "generators.training.sources", "generators.training.data",
+    "generators.training.distributed", "generators.pictures.sources", "generators.training.data",
     "generators.training.config", "generators.training.ada", "generators.training.augment",
     "generators.training.losses", "generators.training.model", "generators.training.grow",
     "generators.training.method", "generators.training.prior", "generators.training.preview",
@@ -28,7 +28,7 @@ ORDER = [
     "generators.training.components", "generators.training.checkpoint", "generators.training.curve",
     "generators.training.monitor", "generators.training.settings", "generators.training.kinds",
     "generators.training.run", "generators",
-    "inversion.errors", "inversion.image", "inversion.align", "inversion.latent", "inversion.identity",
+    "inversion.errors", "inversion.align", "inversion.latent", "inversion.identity",
     "inversion.features",
     "inversion.losses", "inversion.encoder", "inversion.loop", "inversion.recipes", "inversion.tune",
     "inversion.edit", "inversion.family", "inversion.directions", "inversion.metrics", "inversion.photograph",

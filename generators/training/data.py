@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generators.errors import TrainingError
+from generators.pictures.sources import SUFFIXES, UNREADABLE, Source, free_memory, read_square
 from generators.shapes import Float, UInt8
 from generators.storage import write_bytes
 from generators.training.distributed import is_main, world
-from generators.training.sources import SUFFIXES, UNREADABLE, Source, free_memory, read_square
 
 Files = list[tuple[int, str]]  # (index of the source, name in it)
 

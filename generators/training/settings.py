@@ -73,7 +73,7 @@ def train_config(
 
 def sizes_of_sources(sources: Sequence[Path]) -> dict[str, Any]:
     """The settings that fit the pictures, where that is known beforehand."""
-    from generators.training.sources import is_digits  # not at once, as it needs numpy
+    from generators.pictures.sources import is_digits  # not at once, as it needs numpy
 
     return {"resolution": 8, "img_channels": 1} if sources and all(map(is_digits, sources)) else {}
 

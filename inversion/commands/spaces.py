@@ -73,8 +73,8 @@ def plot(generator: "Generator", sources: Sequence[str], out: Path | None, html:
 def draw_grid(generator: "Generator", sources: Sequence[str], out: Path, *, tiles: int, kind: str,
               recipe: str | None, steps: int | None, align: bool) -> None:
     """The manifold between four sources, photographs inverted on the way."""
+    from generators.pictures.image import write_image
     from inversion.commands.edits import opened
-    from inversion.image import write_image
     from inversion.plot import manifold
 
     corners = opened(generator, sources, recipe=recipe or "default", steps=steps, align=align, face=None)
@@ -99,8 +99,8 @@ def search(generator: "Generator", query: str, folder: str, out: str | None, cou
     are encoded to is kept in FOLDER/.latent-index.safetensors, or where that cannot be written to in $LATENT_CACHE, so
     that next time only new and changed ones are encoded. Pictures without a face are skipped where faces are aligned.
     """
+    from generators.pictures.image import write_image
     from inversion.collection import settings_for
-    from inversion.image import write_image
     from inversion.library import contact_sheet, find
     from inversion.output import check_place
 

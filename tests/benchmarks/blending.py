@@ -76,10 +76,10 @@ def main(
 
 def measure_children(model: "Generator", people: People, pairs: Pairs, per_family: int, seed: int) -> dict[str, object]:
     """Faces, likeness and variety of the pairs' children."""
+    from generators.pictures.image import to_pil
     from inversion.align import describe
     from inversion.edit import blend
     from inversion.family import children
-    from inversion.image import to_pil
     from inversion.latent import synthesize
 
     known = {name: describe(to_pil(small(person.target.image))) for name, person in people.items()}
@@ -163,8 +163,8 @@ def landmark_errors(one: "Tensor", middle: "Tensor", two: "Tensor") -> tuple[flo
     """Mean distance of the midpoint's landmarks from the parents' mean, and between the parents, in % of the eyes'."""
     import numpy as np
 
+    from generators.pictures.image import to_pil
     from inversion.align import landmarks
-    from inversion.image import to_pil
 
     a, m, b = (landmarks(to_pil(image)) for image in (one, middle, two))
     if a is None or m is None or b is None:
@@ -201,7 +201,7 @@ def rms(a: "Tensor", b: "Tensor") -> float:
 
 def write_sheet(model: "Generator", people: People, pairs: Pairs, path: Path) -> None:
     """A row a pair: A, midpoint, pixel average, B."""
-    from inversion.image import sheet, to_pil, write_image
+    from generators.pictures.image import sheet, to_pil, write_image
 
     images: list[Image.Image] = []
     labels: list[str] = []

@@ -9,8 +9,8 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from generators import GeneratorError
 from generators.autoencoder import Autoencoder, AutoencoderConfig, CodeEncoder
 from generators.checkpoints.ours import load_model, save_model
-from generators.digits import digits
 from generators.errors import TrainingError
+from generators.pictures.digits import digits
 from generators.training.autoencode import (
     AutoencodeConfig,
     AutoencodeTrainer,

@@ -5,9 +5,9 @@ from sklearn.decomposition import PCA as Fit
 
 from generators import GeneratorError
 from generators.checkpoints.ours import load_model, save_model
-from generators.digits import digits
 from generators.errors import TrainingError
 from generators.pca import PCA, PCAConfig
+from generators.pictures.digits import digits
 from generators.training.components import FitConfig, PCATrainer, fit
 from generators.training.data import Pictures
 from inversion.latent import LatentSpace, sample_latent, synthesize

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from generators.errors import TrainingError
+from generators.pictures.sources import free_memory
 from generators.training.data import Pictures, load_pictures
 from generators.training.losses import (
     discriminator_loss,
@@ -22,7 +23,6 @@ from generators.training.losses import (
     r1_penalty,
     reconstruction,
 )
-from generators.training.sources import free_memory
 
 
 def draw(*shape, seed=0):

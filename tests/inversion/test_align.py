@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from generators.pictures.image import read_image
 from inversion import align as module
 from inversion.align import Alignment, align, describe, find_faces, landmarks, paste_back
 from inversion.errors import FaceError, ImageError, InversionError, SettingsError
-from inversion.image import read_image
 
 LEFT_EYE, RIGHT_EYE, MOUTH = slice(36, 42), slice(42, 48), [48, 54]
 

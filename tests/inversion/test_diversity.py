@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from generators.pictures.image import resize, to_tensor
 from inversion import diversity
 from inversion.diversity import Seen, frechet_distance, look, mean_pairwise, nearest, ratio, some, strangers
 from inversion.errors import SettingsError
 from inversion.evaluate import pictures
-from inversion.image import resize, to_tensor
 from inversion.metrics import laplacian_energy
 from tests.conftest import picture
 

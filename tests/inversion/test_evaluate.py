@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from generators.pictures.image import to_tensor
 from inversion import batch as walk
 from inversion import evaluate as module
 from inversion.errors import ImageError, SettingsError
 from inversion.evaluate import evaluate, invert_all, peak_memory_mb, pictures, record, summarize
-from inversion.image import to_tensor
 from inversion.latent import mean_latent, sample_latent, synthesize
 from inversion.loop import InvertConfig
 from inversion.metrics import psnr

@@ -7,11 +7,11 @@ import pytest
 import torch
 from sklearn.covariance import LedoitWolf
 
-from generators.digits import digits
+from generators.pictures.digits import digits
+from generators.pictures.image import read_image
 from inversion.bundle import save
 from inversion.collection import settings_for
 from inversion.errors import FaceError, ImageError, SettingsError
-from inversion.image import read_image
 from inversion.index import INDEX, Measure, parse, places, update
 from inversion.latent import Latent, LatentSpace, sample_latent
 from inversion.library import by_code, contact_sheet, find, mahalanobis

@@ -11,12 +11,12 @@ from torch import nn
 
 from generators.base import Generator, averaged
 from generators.parts.encoder import Encoder, EncoderConfig
+from generators.pictures.image import to_pil, to_tensor
 from generators.storage import sha256_of
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from inversion import loop, photograph
 from inversion.encoder import CORRECTION, encode, first_guess
 from inversion.errors import FaceError, ImageError, SettingsError
-from inversion.image import to_pil, to_tensor
 from inversion.latent import LatentSpace, at_a_time, mean_latent, sample_latent, synthesize
 from inversion.loop import InvertConfig
 from inversion.metrics import psnr

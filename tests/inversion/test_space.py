@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from generators.digits import digits
+from generators.pictures.digits import digits
 from inversion.collection import Collection, collect
 from inversion.errors import SettingsError
 from inversion.space import (

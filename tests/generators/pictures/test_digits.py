@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
 from generators import load
-from generators.digits import digits, write
+from generators.pictures.digits import digits, write
 from inversion.edit import blend
 from inversion.encoder import encode
 from inversion.evaluate import evaluate, summarize

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from generators.pictures.image import read_image, resize, to_pil, write_image
 from inversion.errors import ImageError, LatentError, WriteError
-from inversion.image import read_image, resize, to_pil, write_image
 
 
 def picture(width: int = 24, height: int = 16) -> Image.Image:

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from generators.errors import ImageError
 from generators.storage import write_bytes
-from inversion.errors import ImageError
 
 MAX_PIXELS, MOST = 100_000_000, "100 megapixels"
 READS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from generators.digits import WORD, digits
 from generators.errors import TrainingError
+from generators.pictures.digits import WORD, digits
 from generators.shapes import UInt8
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from generators.pictures.image import fit_square, read_image, resize, sheet, to_pil, to_tensor, write_image
 from inversion.errors import ImageError
-from inversion.image import fit_square, read_image, resize, sheet, to_pil, to_tensor, write_image
 
 
 def picture(width: int = 24, height: int = 16) -> Image.Image:
