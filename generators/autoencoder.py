@@ -1,7 +1,7 @@
 """Autoencoders: a picture is squeezed into a few numbers and drawn again from them. The decoder is the generator.
 
 Hinton and Salakhutdinov 2006, "Reducing the Dimensionality of Data with Neural Networks". What tells their kinds apart
-(sparse, contractive, denoising, variational) is in how they are trained: `generators/training/autoencode.py`.
+(sparse, contractive, denoising, variational) is in how they are trained: `generators/training/methods/autoencode.py`.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from generators.base import Generator
 from generators.training.data import Pictures
-from generators.training.moments import match_moments
+from generators.training.methods.moments import match_moments
 from generators.training.settings import of_kind
 
 FOR_MEAN, FOR_COVARIANCE = 1000, 4000  # pictures whose codes tell these; a flow needs the mean alone

@@ -29,9 +29,9 @@ from generators.stylegan2 import StyleGAN2
 from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.data import Pictures
 from generators.training.kinds import Step, Training, build_trainer, finished
-from generators.training.moments import recolour
-from generators.training.monitor import Log, contact_sheet, held_out_psnr, write_picture
-from generators.training.prior import CODES, codes_of, fit_flow
+from generators.training.methods.moments import recolour
+from generators.training.methods.prior import CODES, codes_of, fit_flow
+from generators.training.record.monitor import Log, contact_sheet, held_out_psnr, write_picture
 from generators.training.settings import SETTINGS, check_fits
 
 

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from generators.base import Generator
 
 KINDS = {  # kind -> its trainer and its settings; to add one: a class that keeps `kinds.Training`, and a line here
-    "stylegan2": ("generators.training.loop:Trainer", "generators.training.config:TrainConfig"),
-    "encoder": ("generators.training.loop:Trainer", "generators.training.config:EncodeConfig"),
-    "ae": ("generators.training.autoencode:AutoencodeTrainer", "generators.training.autoencode:AutoencodeConfig"),
-    "sparse": ("generators.training.autoencode:AutoencodeTrainer", "generators.training.autoencode:SparseConfig"),
+    "stylegan2": ("generators.training.trainer:Trainer", "generators.training.config:TrainConfig"),
+    "encoder": ("generators.training.trainer:Trainer", "generators.training.config:EncodeConfig"),
+    "ae": ("generators.training.methods.autoencode:AutoencodeTrainer", "generators.training.methods.autoencode:AutoencodeConfig"),
+    "sparse": ("generators.training.methods.autoencode:AutoencodeTrainer", "generators.training.methods.autoencode:SparseConfig"),
     "contractive": (
-        "generators.training.autoencode:AutoencodeTrainer",
-        "generators.training.autoencode:ContractiveConfig",
+        "generators.training.methods.autoencode:AutoencodeTrainer",
+        "generators.training.methods.autoencode:ContractiveConfig",
     ),
-    "denoising": ("generators.training.autoencode:AutoencodeTrainer", "generators.training.autoencode:DenoisingConfig"),
-    "vae": ("generators.training.autoencode:AutoencodeTrainer", "generators.training.autoencode:VAEConfig"),
-    "pca": ("generators.training.components:PCATrainer", "generators.training.components:FitConfig"),
+    "denoising": ("generators.training.methods.autoencode:AutoencodeTrainer", "generators.training.methods.autoencode:DenoisingConfig"),
+    "vae": ("generators.training.methods.autoencode:AutoencodeTrainer", "generators.training.methods.autoencode:VAEConfig"),
+    "pca": ("generators.training.methods.pca:PCATrainer", "generators.training.methods.pca:FitConfig"),
 }
 SETTINGS = "settings.json"  # in the folder of a run
 SIZES = {"resolution", "img_channels", "channels", "subpixel", "w_dim", "mapping_layers", "mapping_lr", "flow_steps",

@@ -36,8 +36,8 @@ def main(
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from generators.training.loop import Trainer
     from generators.training.settings import train_config
+    from generators.training.trainer import Trainer
 
     config = train_config(
         resolution=resolution, subpixel=subpixel, batch=batch, joint=not plain, augment_kind=augment,
@@ -77,12 +77,12 @@ PARTS = ("pictures", "random numbers", "augmentation", "clipping and optimisers"
 @contextmanager
 def labelled(device: str) -> Iterator[None]:
     """While it lasts, a profile knows a step and the parts of it that are no network."""
-    from generators.training.augment import Augment
     from generators.training.data import Pictures
-    from generators.training.joint import Joint
-    from generators.training.loop import Trainer
-    from generators.training.method import Method
-    from generators.training.plain import Plain
+    from generators.training.methods.joint import Joint
+    from generators.training.methods.method import Method
+    from generators.training.methods.plain import Plain
+    from generators.training.terms.augment import Augment
+    from generators.training.trainer import Trainer
 
     places = [
         (Pictures, "draw", PARTS[0]), (Joint, "draw", PARTS[1]), (Plain, "draw", PARTS[1]),

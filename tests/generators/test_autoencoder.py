@@ -11,7 +11,8 @@ from generators.autoencoder import Autoencoder, AutoencoderConfig, CodeEncoder
 from generators.checkpoints.ours import load_model, save_model
 from generators.errors import TrainingError
 from generators.pictures.digits import digits
-from generators.training.autoencode import (
+from generators.training.data import Pictures
+from generators.training.methods.autoencode import (
     AutoencodeConfig,
     AutoencodeTrainer,
     ContractiveConfig,
@@ -19,8 +20,7 @@ from generators.training.autoencode import (
     SparseConfig,
     VAEConfig,
 )
-from generators.training.data import Pictures
-from generators.training.penalties import (
+from generators.training.terms.penalties import (
     bernoulli_nll,
     contraction,
     corrupt,

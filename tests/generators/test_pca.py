@@ -8,8 +8,8 @@ from generators.checkpoints.ours import load_model, save_model
 from generators.errors import TrainingError
 from generators.pca import PCA, PCAConfig
 from generators.pictures.digits import digits
-from generators.training.components import FitConfig, PCATrainer, fit
 from generators.training.data import Pictures
+from generators.training.methods.pca import FitConfig, PCATrainer, fit
 from inversion.latent import LatentSpace, sample_latent, synthesize
 from inversion.loop import InvertConfig
 from inversion.photograph import invert

@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 import torch
 
-from generators.training.method import precision_on
+from generators.training.methods.method import precision_on
 from inversion import loop
 from inversion.encoder import random_guess
 from inversion.errors import SettingsError

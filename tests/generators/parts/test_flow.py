@@ -9,8 +9,8 @@ import generators
 from generators.checkpoints.ours import save_model
 from generators.parts.flow import Flow
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from generators.training.moments import recolour
-from generators.training.prior import fit_flow
+from generators.training.methods.moments import recolour
+from generators.training.methods.prior import fit_flow
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from generators.training.curve import PANEL, PLOT, draw_curves, pale, short, ticks
-from generators.training.monitor import Log, contact_sheet, grid
+from generators.training.record.curve import PANEL, PLOT, draw_curves, pale, short, ticks
+from generators.training.record.monitor import Log, contact_sheet, grid
 from tests.conftest import tiny_generator
 
 

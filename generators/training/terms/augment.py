@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generators.shapes import Float
-from generators.training.ada import adaptive_augment, draw_numbers
 from generators.training.config import TrainConfig
 from generators.training.distributed import average
+from generators.training.terms.ada import adaptive_augment, draw_numbers
 
 Draws = Float[Tensor, "batch numbers"]
 KINDS = ("diff", "ada", "none")

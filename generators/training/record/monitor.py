@@ -14,7 +14,7 @@ from torch import Tensor
 from generators.base import Generator
 from generators.shapes import Float, UInt8
 from generators.storage import write_bytes
-from generators.training.curve import Row, draw_curves
+from generators.training.record.curve import Row, draw_curves
 
 LEAST = 64  # px of a picture on a sheet
 

@@ -8,14 +8,14 @@ import torch
 from generators.errors import TrainingError
 from generators.parts.flow import Flow
 from generators.stylegan2 import StyleMap
-from generators.training import joint, plain
 from generators.training.config import EncodeConfig, TrainConfig
 from generators.training.data import Pictures
-from generators.training.loop import Trainer
-from generators.training.losses import discriminator_loss, generator_loss, reconstruction
-from generators.training.model import build_model
-from generators.training.moments import match_moments
-from generators.training.prior import FlowPrior
+from generators.training.methods import joint, plain
+from generators.training.methods.moments import match_moments
+from generators.training.methods.prior import FlowPrior
+from generators.training.start.build import build_model
+from generators.training.terms.losses import discriminator_loss, generator_loss, reconstruction
+from generators.training.trainer import Trainer
 
 TINY = TrainConfig(
     resolution=8, channels=(8, 8), w_dim=8, mapping_layers=1, batch=4, images=40, warmup=8, precision="fp32",

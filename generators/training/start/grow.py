@@ -16,7 +16,7 @@ from generators.parts.discriminator import Discriminator
 from generators.parts.encoder import Encoder
 from generators.stylegan2 import StyleGAN2
 from generators.training.config import TrainConfig
-from generators.training.model import start_at_mean
+from generators.training.start.build import start_at_mean
 
 
 def check_source(source: Generator, img_channels: int) -> StyleGAN2:

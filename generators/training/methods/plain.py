@@ -13,17 +13,17 @@ from generators.base import Noise
 from generators.parts.discriminator import Discriminator
 from generators.shapes import Float, Int
 from generators.stylegan2 import StyleGAN2
-from generators.training.augment import Augment
 from generators.training.config import TrainConfig
 from generators.training.distributed import average, gather, rows, wrap
-from generators.training.losses import (
+from generators.training.methods.method import Judge, Method
+from generators.training.start.build import draw_partner, mix_styles
+from generators.training.terms.augment import Augment
+from generators.training.terms.losses import (
     discriminator_loss,
     generator_loss,
     path_lengths,
     r1_penalty,
 )
-from generators.training.method import Judge, Method
-from generators.training.model import draw_partner, mix_styles
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import torch
 
 from generators import load
 from generators.errors import TrainingError
-from generators.training import distributed, loop
-from generators.training.prior import FlowPrior
+from generators.training import distributed
+from generators.training import trainer as loop
+from generators.training.methods.prior import FlowPrior
 from tests.conftest import ROOT, picture
 
 RUNS = """
@@ -17,7 +18,7 @@ import torch
 from generators.training.config import EncodeConfig, TrainConfig
 from generators.training.data import Pictures
 from generators.training.distributed import is_main, session
-from generators.training.loop import Trainer
+from generators.training.trainer import Trainer
 
 SMALL = {"resolution": 8, "channels": (8, 8), "batch": 16, "images": 48, "warmup": 16, "precision": "fp32"}
 NETWORKS = {"w_dim": 8, "mapping_layers": 1, "linear": 8, "lr": 0.01}
@@ -47,7 +48,7 @@ SCRIPT = (
     + """
 import sys
 from cli import main
-from generators.training.prior import FlowPrior
+from generators.training.methods.prior import FlowPrior
 from inversion.commands import training
 
 out, train_here = sys.argv.pop(), training.train_here

@@ -17,19 +17,19 @@ from generators.parts.encoder import Encoder
 from generators.parts.flow import Flow
 from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
-from generators.training.augment import Augment
 from generators.training.config import TrainConfig
 from generators.training.distributed import average, gather, rows, wrap
-from generators.training.losses import (
+from generators.training.methods.method import Judge, Method
+from generators.training.methods.prior import prior_for
+from generators.training.start.build import draw_partner, mix_styles
+from generators.training.terms.augment import Augment
+from generators.training.terms.losses import (
     discriminator_loss,
     feature_matching,
     generator_loss,
     r1_penalty,
     reconstruction,
 )
-from generators.training.method import Judge, Method
-from generators.training.model import draw_partner, mix_styles
-from generators.training.prior import prior_for
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ from math import pi
 import pytest
 import torch
 
-from generators.training.ada import (
+from generators.training.config import TrainConfig
+from generators.training.terms.ada import (
     CHANGES,
     COLOUR,
     GEOMETRY,
@@ -16,8 +17,7 @@ from generators.training.ada import (
     geometry,
     resample,
 )
-from generators.training.augment import Augment, diff_augment, draw_changes, shift
-from generators.training.config import TrainConfig
+from generators.training.terms.augment import Augment, diff_augment, draw_changes, shift
 
 
 def rng(seed=0):

@@ -15,17 +15,17 @@ from generators.errors import TrainingError
 from generators.mobilestylegan import MobileStyleGAN
 from generators.parts.encoder import Encoder
 from generators.stylegan2 import StyleGAN2
-from generators.training.augment import KINDS
 from generators.training.config import EncodeConfig, LoopConfig, TrainConfig
 from generators.training.data import Pictures
 from generators.training.distributed import average, world
-from generators.training.encode import Encode, samples_of, with_encoder
-from generators.training.feature_encode import FeatureEncode, with_feature_encoder
-from generators.training.grow import sizes_from, start_from
-from generators.training.joint import Joint
-from generators.training.method import Method
-from generators.training.model import build_model, start_from_pca
-from generators.training.plain import Plain
+from generators.training.methods.encode import Encode, samples_of, with_encoder
+from generators.training.methods.feature_encode import FeatureEncode, with_feature_encoder
+from generators.training.methods.joint import Joint
+from generators.training.methods.method import Method
+from generators.training.methods.plain import Plain
+from generators.training.start.build import build_model, start_from_pca
+from generators.training.start.grow import sizes_from, start_from
+from generators.training.terms.augment import KINDS
 
 Placed = TypeVar("Placed", bound=Generator)
 BAD_STEPS = 50  # in a row, after which a run has gone astray

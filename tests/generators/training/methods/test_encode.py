@@ -9,7 +9,7 @@ from generators.parts.discriminator import Discriminator, DiscriminatorConfig
 from generators.parts.encoder import Encoder
 from generators.training.config import EncodeConfig
 from generators.training.data import Pictures
-from generators.training.loop import Trainer
+from generators.training.trainer import Trainer
 from tests.conftest import tiny_generator
 
 TINY = EncodeConfig(resolution=16, channels=(16, 16, 16), batch=8, images=80, warmup=16, precision="fp32", lr=0.01)

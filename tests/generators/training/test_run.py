@@ -14,9 +14,9 @@ from generators.training import checkpoint, kinds, run
 from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures
-from generators.training.loop import TrainStep
 from generators.training.run import Meter, model_card, report_pictures, train
 from generators.training.settings import KINDS, read_settings, report_resumed, settings_of, train_config
+from generators.training.trainer import TrainStep
 from tests.conftest import tiny_generator
 
 TINY = TrainConfig(

@@ -18,8 +18,8 @@ from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures
-from generators.training.losses import discriminator_loss, generator_loss, r1_penalty
-from generators.training.method import Method
+from generators.training.methods.method import Method
+from generators.training.terms.losses import discriminator_loss, generator_loss, r1_penalty
 
 CODES = 12_288  # that a flow is fitted to
 

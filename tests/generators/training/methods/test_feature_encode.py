@@ -8,8 +8,8 @@ from generators.errors import TrainingError
 from generators.parts.feature_encoder import FeatureEncoder
 from generators.training.config import EncodeConfig
 from generators.training.data import Pictures
-from generators.training.feature_encode import build_feature_encoder, with_feature_encoder
-from generators.training.loop import Trainer
+from generators.training.methods.feature_encode import build_feature_encoder, with_feature_encoder
+from generators.training.trainer import Trainer
 from tests.conftest import tiny_generator, tiny_mobile
 
 SETTINGS = {"resolution": 32, "images": 96, "batch": 8, "lr": 0.002, "precision": "fp32", "warmup": 0}

@@ -6,10 +6,10 @@ import torch
 from generators.parts.discriminator import Discriminator
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures
-from generators.training.loop import Trainer
-from generators.training.losses import path_lengths
-from generators.training.model import build_model, draw_partner, mix_styles
-from generators.training.plain import Plain
+from generators.training.methods.plain import Plain
+from generators.training.start.build import build_model, draw_partner, mix_styles
+from generators.training.terms.losses import path_lengths
+from generators.training.trainer import Trainer
 
 TINY = TrainConfig(
     joint=False, resolution=8, channels=(8, 8), w_dim=8, mapping_layers=2, batch=4, images=40, precision="fp32"

@@ -17,10 +17,10 @@ from generators.parts.lite import maps_distance, unit_maps
 from generators.shapes import Float
 from generators.training.config import EncodeConfig
 from generators.training.distributed import rows, wrap
-from generators.training.encode import samples_of
-from generators.training.losses import reconstruction
-from generators.training.method import Method
-from generators.training.preview import PreviewConfig, fit_preview
+from generators.training.methods.encode import samples_of
+from generators.training.methods.method import Method
+from generators.training.methods.preview import PreviewConfig, fit_preview
+from generators.training.terms.losses import reconstruction
 
 MAP_STD = (7.0, 6.7, 2.4)  # of Lite0's maps on photographs of faces
 SPREAD, SIZE, OFFSETS = 50_000, 0.003, 0.02  # samples that W is measured on; prices of coordinates and of offsets

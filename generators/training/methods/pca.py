@@ -10,8 +10,8 @@ from generators.base import Generator
 from generators.errors import TrainingError
 from generators.pca import PCA, PCAConfig
 from generators.shapes import UInt8
-from generators.training.autoencode import AutoencodeStep
 from generators.training.data import Pictures
+from generators.training.methods.autoencode import AutoencodeStep
 
 MOST = 20_000  # pictures that the components are fitted to
 

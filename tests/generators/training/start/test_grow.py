@@ -11,8 +11,8 @@ from generators.parts.encoder import Encoder, EncoderConfig
 from generators.parts.ops import fir_kernel, upsample2d
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures
-from generators.training.grow import check_source
-from generators.training.loop import Trainer
+from generators.training.start.grow import check_source
+from generators.training.trainer import Trainer
 from tests.conftest import tiny_generator
 
 SMALL = TrainConfig(

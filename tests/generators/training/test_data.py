@@ -16,7 +16,7 @@ from torch import nn
 from generators.errors import TrainingError
 from generators.pictures.sources import free_memory
 from generators.training.data import Pictures, load_pictures
-from generators.training.losses import (
+from generators.training.terms.losses import (
     discriminator_loss,
     feature_matching,
     generator_loss,

@@ -17,8 +17,15 @@ from generators.base import Generator
 from generators.errors import TrainingError
 from generators.shapes import Float
 from generators.training.data import Pictures
-from generators.training.moments import power
-from generators.training.penalties import bernoulli_nll, contraction, corrupt, gaussian_nll, kl_to_normal, sparse_kl
+from generators.training.methods.moments import power
+from generators.training.terms.penalties import (
+    bernoulli_nll,
+    contraction,
+    corrupt,
+    gaussian_nll,
+    kl_to_normal,
+    sparse_kl,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

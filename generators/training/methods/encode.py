@@ -18,10 +18,10 @@ from generators.shapes import Float
 from generators.stylegan2 import StyleGAN2
 from generators.training.config import EncodeConfig
 from generators.training.distributed import rows, wrap
-from generators.training.grow import check_source
-from generators.training.losses import feature_matching, reconstruction
-from generators.training.method import Method
-from generators.training.model import build_encoder, start_at_mean
+from generators.training.methods.method import Method
+from generators.training.start.build import build_encoder, start_at_mean
+from generators.training.start.grow import check_source
+from generators.training.terms.losses import feature_matching, reconstruction
 
 
 def with_encoder(source: Generator | None, config: EncodeConfig) -> StyleGAN2:
