@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from generators.pictures.image import to_pil
-from inversion.align import describe
 from inversion.errors import SettingsError
+from inversion.faces.align import describe
 from inversion.metrics import laplacian_energy
 
 FEWEST = 200  # descriptors on either side of a Fréchet distance: their covariance has 128 directions

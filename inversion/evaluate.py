@@ -12,10 +12,10 @@ from PIL import Image
 
 from generators.base import Generator
 from generators.pictures.image import WRITES, read_image, to_pil
-from inversion.align import describe
 from inversion.batch import Progress, invert_batches, peak_memory_mb
 from inversion.batch import keep as save_result
 from inversion.errors import ImageError, InversionError, SettingsError
+from inversion.faces.align import describe
 from inversion.loop import InvertConfig
 from inversion.metrics import SAME_PERSON, summary
 from inversion.photograph import Inversion, load_target

@@ -16,7 +16,7 @@ from generators.base import Generator
 from generators.parts.lite import unit_length, unit_maps
 from generators.pictures.image import to_pil
 from inversion.errors import FeatureError, SettingsError
-from inversion.identity import chip_of, cut_chips, face_network
+from inversion.faces.identity import chip_of, cut_chips, face_network
 
 Maps = tuple[Float[Tensor, "batch _ _ _"], ...]  # one map of features a level
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from generators.parts.lite import maps_distance
 from generators.parts.ops import smooth
-from inversion.align import describe, landmarks
 from inversion.errors import SettingsError
+from inversion.faces.align import describe, landmarks
 from inversion.features import Lpips, perceptual_maps
 from inversion.losses import ssim_and_contrast
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from generators.base import Generator, averaged
 from generators.pictures.image import fit_square, read_image, resize, to_pil, to_tensor
 from generators.storage import sha256_of
-from inversion.align import Alignment
-from inversion.align import align as align_face
 from inversion.encoder import first_guess
 from inversion.errors import ImageError, SettingsError
+from inversion.faces.align import Alignment
+from inversion.faces.align import align as align_face
 from inversion.latent import Latent, synthesize
 from inversion.loop import InvertConfig, Step, better, check_budget, descend
 from inversion.losses import TermContext, objectives

@@ -28,7 +28,7 @@ ORDER = [
     "generators.training.methods.pca", "generators.training.checkpoint", "generators.training.record.curve",
     "generators.training.record.monitor", "generators.training.settings", "generators.training.kinds",
     "generators.training.run", "generators",
-    "inversion.errors", "inversion.align", "inversion.latent", "inversion.identity",
+    "inversion.errors", "inversion.faces.align", "inversion.latent", "inversion.faces.identity",
     "inversion.features",
     "inversion.losses", "inversion.encoder", "inversion.loop", "inversion.recipes", "inversion.tune",
     "inversion.edit", "inversion.family", "inversion.directions", "inversion.metrics", "inversion.photograph",

@@ -77,8 +77,8 @@ def main(
 def measure_children(model: "Generator", people: People, pairs: Pairs, per_family: int, seed: int) -> dict[str, object]:
     """Faces, likeness and variety of the pairs' children."""
     from generators.pictures.image import to_pil
-    from inversion.align import describe
     from inversion.edit import blend
+    from inversion.faces.align import describe
     from inversion.family import children
     from inversion.latent import synthesize
 
@@ -164,7 +164,7 @@ def landmark_errors(one: "Tensor", middle: "Tensor", two: "Tensor") -> tuple[flo
     import numpy as np
 
     from generators.pictures.image import to_pil
-    from inversion.align import landmarks
+    from inversion.faces.align import landmarks
 
     a, m, b = (landmarks(to_pil(image)) for image in (one, middle, two))
     if a is None or m is None or b is None:

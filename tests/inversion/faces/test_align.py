@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from generators.pictures.image import read_image
-from inversion import align as module
-from inversion.align import Alignment, align, describe, find_faces, landmarks, paste_back
 from inversion.errors import FaceError, ImageError, InversionError, SettingsError
+from inversion.faces import align as module
+from inversion.faces.align import Alignment, align, describe, find_faces, landmarks, paste_back
 
 LEFT_EYE, RIGHT_EYE, MOUTH = slice(36, 42), slice(42, 48), [48, 54]
 

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 from generators.pictures.image import to_pil
-from inversion import align, identity
 from inversion.errors import FeatureError
+from inversion.faces import align, identity
+from inversion.faces.identity import CHIP_PX, PADDING, chip_of, cut_chips, face_network, integer
 from inversion.features import Faces
-from inversion.identity import CHIP_PX, PADDING, chip_of, cut_chips, face_network, integer
 from inversion.losses import TERMS, Candidate, TermContext
 from tests.conftest import tiny_generator
 
