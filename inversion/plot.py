@@ -17,7 +17,7 @@ from generators.base import Generator
 from generators.pictures.image import to_pil
 from generators.storage import write_bytes
 from inversion.collection import Collection
-from inversion.edit import check_alike, interpolate
+from inversion.edit.move import check_alike, interpolate
 from inversion.errors import SettingsError
 from inversion.latent import Latent, LatentSpace
 from inversion.output import render_all

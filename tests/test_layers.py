@@ -31,7 +31,7 @@ ORDER = [
     "inversion.errors", "inversion.faces.align", "inversion.latent", "inversion.faces.identity",
     "inversion.features",
     "inversion.losses", "inversion.encoder", "inversion.loop", "inversion.recipes", "inversion.tune",
-    "inversion.edit", "inversion.family", "inversion.directions", "inversion.metrics", "inversion.photograph",
+    "inversion.edit.move", "inversion.edit.family", "inversion.directions", "inversion.metrics", "inversion.photograph",
     "inversion.interchange", "inversion.bundle", "inversion.cache", "inversion.report", "inversion.output",
     "inversion.batch", "inversion.evaluate", "inversion.diversity", "inversion.smoothness", "inversion.memorised",
     "inversion.quality", "inversion.quality_table", "inversion.collection", "inversion.space", "inversion.index",

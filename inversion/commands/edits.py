@@ -43,7 +43,8 @@ def blend(generator: "Generator", sources: Sequence[str], out: str, weights: tup
     Several children in one file come as a sheet, after their parents; in a folder/ as numbered files. --json tells
     the shares.
     """
-    from inversion import edit, family
+    from inversion.edit import family
+    from inversion.edit import move as edit
     from inversion.output import Made
 
     if len(sources) < 2 or (weights and children):
@@ -74,7 +75,7 @@ def blend(generator: "Generator", sources: Sequence[str], out: str, weights: tup
 def interpolate(generator: "Generator", sources: Sequence[str], out: str, frames: int, fps: float, kind: str,
                 loop: bool, ease: bool, scale: int | None, **photo: Any) -> None:
     """Walk from source to source, as a film."""
-    from inversion.edit import path
+    from inversion.edit.move import path
     from inversion.latent import LatentSpace, at_a_time
     from inversion.output import check_place, render_all
     from inversion.video import write_video
@@ -104,7 +105,7 @@ def mix(generator: "Generator", sources: Sequence[str], out: str, coarse: str, m
 
     Each group of layers comes from one source; they are called a, b and c in their order.
     """
-    from inversion import edit
+    from inversion.edit import move as edit
     from inversion.output import Made
 
     letters = {"coarse": coarse, "middle": middle, "fine": fine or middle}
@@ -127,7 +128,7 @@ def mix(generator: "Generator", sources: Sequence[str], out: str, coarse: str, m
 def sample(generator: "Generator", out: str, count: int, seed: int, truncation: float, label: int | None,
            sheet: bool | None, save_latents: bool) -> None:
     """Draw pictures from the generator."""
-    from inversion.edit import check_finite
+    from inversion.edit.move import check_finite
     from inversion.latent import sample_latent
     from inversion.output import Made
 

@@ -77,9 +77,9 @@ def main(
 def measure_children(model: "Generator", people: People, pairs: Pairs, per_family: int, seed: int) -> dict[str, object]:
     """Faces, likeness and variety of the pairs' children."""
     from generators.pictures.image import to_pil
-    from inversion.edit import blend
+    from inversion.edit.family import children
+    from inversion.edit.move import blend
     from inversion.faces.align import describe
-    from inversion.family import children
     from inversion.latent import synthesize
 
     known = {name: describe(to_pil(small(person.target.image))) for name, person in people.items()}
@@ -124,7 +124,7 @@ def likeness(
 
 def measure_midpoints(model: "Generator", people: People, pairs: Pairs) -> dict[str, object]:
     """Sharpness and shape of the pairs' midpoints, beside the plain average of their parents' pixels."""
-    from inversion.edit import blend
+    from inversion.edit.move import blend
     from inversion.latent import synthesize
     from inversion.metrics import laplacian_energy, psnr
 
@@ -152,7 +152,7 @@ def measure_midpoints(model: "Generator", people: People, pairs: Pairs) -> dict[
 
 def row(model: "Generator", one: "Inversion", two: "Inversion") -> "tuple[Tensor, Tensor, Tensor, Tensor]":
     """A's reconstruction, the midpoint of the latents, the average of the reconstructions' pixels, B's."""
-    from inversion.edit import interpolate
+    from inversion.edit.move import interpolate
     from inversion.latent import synthesize
 
     middle = interpolate(one.latent, two.latent, 0.5, kind="spherical", center=model.w_avg)

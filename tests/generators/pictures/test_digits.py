@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from generators import load
 from generators.pictures.digits import digits, write
-from inversion.edit import blend
+from inversion.edit.move import blend
 from inversion.encoder import encode
 from inversion.evaluate import evaluate, summarize
 from inversion.latent import sample_latent, synthesize

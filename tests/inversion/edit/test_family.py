@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from inversion.edit.family import ChildConfig, children
 from inversion.errors import SettingsError, SpaceMismatch
-from inversion.family import ChildConfig, children
 from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from generators.base import Generator
-from inversion.edit import check_alike, check_w_plus, mix_noise, placing
+from inversion.edit.move import check_alike, check_w_plus, mix_noise, placing
 from inversion.errors import SettingsError
 from inversion.latent import Latent, LatentSpace
 

@@ -5,7 +5,7 @@ import torch
 
 from generators.errors import GeneratorError
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from inversion.edit import apply_direction, blend, crossover, interpolate, mix, mix_noise, path, truncate
+from inversion.edit.move import apply_direction, blend, crossover, interpolate, mix, mix_noise, path, truncate
 from inversion.errors import SettingsError, SpaceMismatch
 from inversion.latent import Latent, LatentSpace, synthesize
 
