@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from inversion.errors import InversionError as InversionError
 
 if TYPE_CHECKING:
-    from inversion.bundle import export as export
-    from inversion.bundle import load_latent as load_latent
-    from inversion.bundle import save as save
     from inversion.edit import move as edit
     from inversion.edit.family import children as children
     from inversion.edit.move import blend as blend
     from inversion.edit.move import interpolate as interpolate
+    from inversion.files.latent_file import export as export
+    from inversion.files.latent_file import load_latent as load_latent
+    from inversion.files.latent_file import save as save
     from inversion.latent import Latent as Latent
     from inversion.latent import LatentSpace as LatentSpace
     from inversion.latent import sample_latent as sample_latent

@@ -12,8 +12,8 @@ from typing import TypeVar
 from generators.base import Generator
 from generators.pictures.image import WRITES, write_image
 from generators.storage import as_json, check_folder, write_bytes
-from inversion.bundle import save
 from inversion.errors import ImageError, InversionError, SettingsError
+from inversion.files.latent_file import save
 from inversion.latent import Latent, stack
 from inversion.loop import InvertConfig, Step, check_budget
 from inversion.losses import check_weights

@@ -14,11 +14,11 @@ from torch import Tensor
 from generators.base import Generator
 from generators.pictures.digits import WORD, Digit, digits
 from generators.pictures.image import WRITES, read_image
-from inversion.bundle import load_latent
-from inversion.cache import LATENTS
 from inversion.encoder import encode
 from inversion.errors import ImageError, InversionError
 from inversion.evaluate import Picture, pictures
+from inversion.files.cache import LATENTS
+from inversion.files.latent_file import load_latent
 from inversion.latent import at_a_time, synthesize
 from inversion.loop import InvertConfig
 from inversion.photograph import load_target, search

@@ -12,8 +12,8 @@ from PIL import Image
 from generators.base import Generator
 from generators.pictures.image import WRITES, sheet, to_pil, write_image
 from generators.storage import check_folder
-from inversion.bundle import save
 from inversion.errors import ImageError, SettingsError
+from inversion.files.latent_file import save
 from inversion.latent import Latent, stack, synthesize
 
 

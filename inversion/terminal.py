@@ -157,7 +157,7 @@ def loaded(model: str | None, device: str, sources: Sequence[str] = ()) -> "Gene
     """
     import generators
     from generators.hub.names import default_generator
-    from inversion.bundle import maker_of
+    from inversion.files.latent_file import maker_of
 
     makers = {} if model else {maker_of(source): source for source in sources}
     makers.pop(None, None)

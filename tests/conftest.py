@@ -18,7 +18,7 @@ from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
 from generators.parts.discriminator import Discriminator, DiscriminatorConfig
 from generators.parts.encoder import Encoder, EncoderConfig
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from inversion.bundle import save
+from inversion.files.latent_file import save
 from inversion.latent import sample_latent
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,8 +12,8 @@ from PIL import Image
 
 from cli import main
 from generators import load
-from inversion.bundle import load_latent, read_bundle
 from inversion.encoder import encode
+from inversion.files.latent_file import load_latent, read_bundle
 from inversion.recipes import recipe
 from tests.conftest import ROOT, objects, picture, pixels, refused
 

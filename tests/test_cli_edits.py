@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from generators import load
-from inversion.bundle import load_latent
+from inversion.files.latent_file import load_latent
 from inversion.latent import sample_latent
 from tests.conftest import ROOT, objects, pixels, refused
 
@@ -98,7 +98,7 @@ def test_a_photograph_is_inverted_once(latent, photos, tmp_path, monkeypatch):
         raise AssertionError("searched again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("inversion.cache.search", never)
+        patch.setattr("inversion.files.cache.search", never)
         assert latent(*args, tmp_path / "2.png").exit_code == 0
     np.testing.assert_array_equal(pixels(tmp_path / "1.png"), pixels(tmp_path / "2.png"))
     whole = kept[0].read_bytes()

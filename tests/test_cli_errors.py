@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from inversion.bundle import save
+from inversion.files.latent_file import save
 from inversion.latent import sample_latent
 from tests.conftest import objects, picture, refused
 

@@ -10,7 +10,7 @@ import torch
 from generators import load
 from generators.autoencoder import Autoencoder, AutoencoderConfig
 from generators.checkpoints.ours import save_model
-from inversion.bundle import load_latent
+from inversion.files.latent_file import load_latent
 from tests.conftest import ROOT, objects, refused, tiny_generator
 
 

@@ -32,7 +32,7 @@ ORDER = [
     "inversion.features",
     "inversion.losses", "inversion.encoder", "inversion.loop", "inversion.recipes", "inversion.tune",
     "inversion.edit.move", "inversion.edit.family", "inversion.directions", "inversion.metrics", "inversion.photograph",
-    "inversion.interchange", "inversion.bundle", "inversion.cache", "inversion.report", "inversion.output",
+    "inversion.files.foreign", "inversion.files.latent_file", "inversion.files.cache", "inversion.report", "inversion.output",
     "inversion.batch", "inversion.evaluate", "inversion.diversity", "inversion.smoothness", "inversion.memorised",
     "inversion.quality", "inversion.quality_table", "inversion.collection", "inversion.space", "inversion.index",
     "inversion.library", "inversion.plot", "inversion.page", "inversion.video", "inversion.terminal", "inversion",

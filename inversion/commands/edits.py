@@ -149,7 +149,7 @@ def render(generator: "Generator", files: Sequence[str], out: str, sheet: bool |
 
     On one machine the pictures are the same bit for bit.
     """
-    from inversion.bundle import load_latent
+    from inversion.files.latent_file import load_latent
     from inversion.output import Made
 
     found = [(file, latent) for file in files for latent in load_latent(file, generator).split()]
@@ -161,7 +161,7 @@ def opened(generator: "Generator", sources: Sequence[str], *, recipe: str, steps
            face: int | None) -> list["Latent"]:
     """A latent for each source, photographs inverted on the way, all in one space."""
     from generators.storage import cache_folder
-    from inversion.cache import latents_of
+    from inversion.files.cache import latents_of
     from inversion.recipes import config_of
 
     config = config_of(generator, recipe, steps=steps)

@@ -149,7 +149,7 @@ def export_file(source: str, out: Path, kind: str | None, model: str | None) -> 
     of any model; encoder and discriminator stay behind. A latent goes to .npz, .npy or .pt, by the ending, and theirs
     come back as .latent.safetensors; --generator is the one that it belongs to.
     """
-    from inversion.bundle import SUFFIXES, holds_latent
+    from inversion.files.latent_file import SUFFIXES, holds_latent
 
     if (is_latent := holds_latent(source)) and kind is not None:
         raise click.UsageError(f"{source} is a latent, whose format the ending of OUT tells; leave out --format")
@@ -177,7 +177,7 @@ def export_model(source: str, out: Path, kind: str) -> None:
 
 def export_latent(source: str, out: Path, model: str | None) -> None:
     """Write the latent, and tell what the format has no place for."""
-    from inversion.bundle import load_latent, save
+    from inversion.files.latent_file import load_latent, save
 
     generator = loaded(model, "cpu", [source])
     latent = load_latent(source, generator)

@@ -52,7 +52,7 @@ def invert(generator: "Generator", photos: Sequence[str], out: Path, recipe: str
     best so far.
     """
     from inversion.batch import invert_files, pictures_in
-    from inversion.bundle import load_latent
+    from inversion.files.latent_file import load_latent
     from inversion.latent import at_a_time
     from inversion.recipes import config_of
 

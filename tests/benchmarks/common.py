@@ -45,7 +45,7 @@ def inverted(generator: "Generator", source: Path, recipe: str, limit: int | Non
 def kept(generator: "Generator", folder: Path, limit: int | None = None) -> dict[str, "Inversion"]:
     """The inversions that `latent evaluate --keep` or `latent invert` wrote into a folder, by name."""
     from generators.pictures.image import read_image, to_tensor
-    from inversion.bundle import load_latent
+    from inversion.files.latent_file import load_latent
     from inversion.latent import synthesize
     from inversion.photograph import Inversion, Target
 

@@ -9,8 +9,8 @@ from generators.adapter import adapt
 from generators.base import Generator
 from generators.errors import GeneratorError
 from generators.unpickle.torch_save import load_torch
-from inversion.bundle import load_latent, save
 from inversion.errors import LatentFileError
+from inversion.files.latent_file import load_latent, save
 from inversion.latent import LatentSpace, sample_latent, synthesize
 from inversion.loop import InvertConfig
 from inversion.metrics import psnr

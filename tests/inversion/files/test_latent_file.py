@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from inversion.bundle import export, load_latent, read_bundle, save
 from inversion.errors import InversionError, LatentFileError, SettingsError, WriteError
+from inversion.files.latent_file import export, load_latent, read_bundle, save
 from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
 
 

@@ -11,8 +11,8 @@ from time import monotonic
 
 from generators.base import Generator
 from generators.storage import sha256_of
-from inversion.bundle import FOREIGN, load_latent, save
 from inversion.errors import LatentFileError, SettingsError, WriteError
+from inversion.files.latent_file import FOREIGN, load_latent, save
 from inversion.latent import Latent
 from inversion.loop import InvertConfig, Step
 from inversion.photograph import load_target, measure, search

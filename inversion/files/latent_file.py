@@ -13,8 +13,8 @@ from generators.base import Generator
 from generators.checkpoints.ours import FORMAT as MODEL
 from generators.storage import write_bytes
 from inversion.errors import LatentFileError, SettingsError
-from inversion.interchange import FOREIGN as FOREIGN
-from inversion.interchange import check_fits, check_tensors, existing, foreign_bytes, is_numpy, read_latents
+from inversion.files.foreign import FOREIGN as FOREIGN
+from inversion.files.foreign import check_fits, check_tensors, existing, foreign_bytes, is_numpy, read_latents
 from inversion.latent import Latent, LatentSpace, stack
 
 FORMAT = "latent-1"

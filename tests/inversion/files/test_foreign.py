@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from inversion.bundle import export, load_latent, save
 from inversion.errors import InversionError, LatentFileError, SettingsError
-from inversion.interchange import read_direction, read_latents
+from inversion.files.foreign import read_direction, read_latents
+from inversion.files.latent_file import export, load_latent, save
 from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
 from tests.conftest import ROOT, tiny_generator
 
