@@ -17,8 +17,8 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.pictures.digits import digits
-from inversion.collection import Collection, collect, is_digits
 from inversion.errors import SettingsError
+from inversion.library.collection import Collection, collect, is_digits
 
 BATCH = 64  # images that are rendered at a time
 MOST = 3000  # codes that trustworthiness looks at: it compares all with all

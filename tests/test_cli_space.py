@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inversion.index import INDEX
+from inversion.library.index import INDEX
 from tests.conftest import ROOT, objects, picture, pixels, refused
 
 

@@ -34,8 +34,8 @@ ORDER = [
     "inversion.edit.move", "inversion.edit.family", "inversion.directions", "inversion.metrics", "inversion.photograph",
     "inversion.files.foreign", "inversion.files.latent_file", "inversion.files.cache", "inversion.report", "inversion.output",
     "inversion.batch", "inversion.evaluate", "inversion.diversity", "inversion.smoothness", "inversion.memorised",
-    "inversion.quality", "inversion.quality_table", "inversion.collection", "inversion.space", "inversion.index",
-    "inversion.library", "inversion.plot", "inversion.page", "inversion.video", "inversion.terminal", "inversion",
+    "inversion.quality", "inversion.quality_table", "inversion.library.collection", "inversion.space", "inversion.library.index",
+    "inversion.library.nearest", "inversion.plot", "inversion.page", "inversion.video", "inversion.terminal", "inversion",
     "inversion.commands", "inversion.commands.photos", "inversion.commands.edits", "inversion.commands.training",
     "inversion.commands.models", "inversion.commands.spaces", "cli",
 ]  # fmt: skip

@@ -188,7 +188,7 @@ def evaluate_spaces(source: Path, models: Sequence[str], data: tuple[Path, ...],
                     limit: int | None, samples: int | None, seed: int, steps: int | None, **_: Any) -> None:
     """Tell what `measure_space` finds in each model; UsageError for options that have no part in it."""
     import generators
-    from inversion.collection import settings_for
+    from inversion.library.collection import settings_for
     from inversion.space import SpaceConfig, conventions, measure_space, parts, space_table
 
     taken = {"source", "models", "space", "device", "json", "data", "align", "limit", "samples", "seed", "steps"}

@@ -43,7 +43,7 @@ def plot(generator: "Generator", sources: Sequence[str], out: Path | None, html:
 
     With --grid, four SOURCEs are the corners: upper left and right, lower left and right.
     """
-    from inversion.collection import collect, settings_for
+    from inversion.library.collection import collect, settings_for
     from inversion.output import check_place
     from inversion.page import write_page
     from inversion.plot import KINDS, draw, points_of
@@ -100,8 +100,8 @@ def search(generator: "Generator", query: str, folder: str, out: str | None, cou
     that next time only new and changed ones are encoded. Pictures without a face are skipped where faces are aligned.
     """
     from generators.pictures.image import write_image
-    from inversion.collection import settings_for
-    from inversion.library import contact_sheet, find
+    from inversion.library.collection import settings_for
+    from inversion.library.nearest import contact_sheet, find
     from inversion.output import check_place
 
     if out is not None:

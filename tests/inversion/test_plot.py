@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from inversion.collection import collect
 from inversion.errors import SettingsError, SpaceMismatch
 from inversion.latent import Latent, LatentSpace, synthesize
+from inversion.library.collection import collect
 from inversion.page import TEMPLATE, write_page
 from inversion.plot import COLOURS, SHAPES, Points, draw, figure, manifold, points_of, project
 from tests.conftest import pixels

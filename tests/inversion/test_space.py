@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from generators.pictures.digits import digits
-from inversion.collection import Collection, collect
 from inversion.errors import SettingsError
+from inversion.library.collection import Collection, collect
 from inversion.space import (
     SpaceConfig,
     continuity,

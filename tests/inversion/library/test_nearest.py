@@ -9,12 +9,12 @@ from sklearn.covariance import LedoitWolf
 
 from generators.pictures.digits import digits
 from generators.pictures.image import read_image
-from inversion.collection import settings_for
 from inversion.errors import FaceError, ImageError, SettingsError
 from inversion.files.latent_file import save
-from inversion.index import INDEX, Measure, parse, places, update
 from inversion.latent import Latent, LatentSpace, sample_latent
-from inversion.library import by_code, contact_sheet, find, mahalanobis
+from inversion.library.collection import settings_for
+from inversion.library.index import INDEX, Measure, parse, places, update
+from inversion.library.nearest import by_code, contact_sheet, find, mahalanobis
 from inversion.photograph import load_target
 from tests.conftest import tiny_generator
 from tests.plain_generator import Flat

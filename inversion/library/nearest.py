@@ -14,12 +14,12 @@ from torch import Tensor
 from generators.base import Generator
 from generators.pictures.image import SOURCE, read_image, sheet, source_name, to_pil
 from inversion.batch import attempt
-from inversion.collection import Counted, codes_of, files_of, settings_for
 from inversion.errors import FaceError, ImageError, SettingsError
 from inversion.faces.align import describe
 from inversion.files.cache import LATENTS, load_one
-from inversion.index import Measure, update
 from inversion.latent import synthesize
+from inversion.library.collection import Counted, codes_of, files_of, settings_for
+from inversion.library.index import Measure, update
 from inversion.loop import InvertConfig
 from inversion.photograph import Target, load_target
 

@@ -24,8 +24,8 @@ from torch import Tensor
 from generators.pictures.digits import WORD
 from generators.pictures.image import read_image
 from generators.storage import cache_folder, write_bytes
-from inversion.collection import Counted, Readable, files_of, is_digits
 from inversion.errors import ImageError, WriteError
+from inversion.library.collection import Counted, Readable, files_of, is_digits
 
 INDEX, FORMAT = ".latent-index.safetensors", "latent-index-1"
 TABLES = 4  # kept in an index; the one that was made longest ago goes first
