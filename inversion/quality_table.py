@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from generators.base import Generator
-from inversion.quality import QualityConfig
+from inversion.measures.model import QualityConfig
 
 WIDTH = 118  # characters a line of a convention
 CONVENTIONS = {

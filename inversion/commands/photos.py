@@ -119,9 +119,9 @@ def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ..
     Labels are SOURCE's folders; a fifth of it is held out, unless --data names what the models were trained on. The
     word digits stands for scikit-learn's, of which the test part is held out.
     """
-    from inversion.evaluate import evaluate as measure
-    from inversion.evaluate import summarize
     from inversion.latent import at_a_time
+    from inversion.measures.reconstruction import evaluate as measure
+    from inversion.measures.reconstruction import summarize
     from inversion.recipes import config_of
 
     asked = {"data_limit": data_limit, "samples": samples, "pairs": pairs, "steps": steps_list}
@@ -156,8 +156,8 @@ def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ..
 def evaluate_model(generator: "Generator", source: Path, search: dict[str, Any], asked: dict[str, Any], *,
                    data: tuple[Path, ...], out: Path | None, memorised: Path | None) -> None:
     """Tell `measure_model`'s records and their summary; settings that are None are left at their defaults."""
+    from inversion.measures.model import QualityConfig, measure_model
     from inversion.output import check_place
-    from inversion.quality import QualityConfig, measure_model
     from inversion.quality_table import quality_line, quality_summary
 
     if memorised is not None and not data:
@@ -189,7 +189,7 @@ def evaluate_spaces(source: Path, models: Sequence[str], data: tuple[Path, ...],
     """Tell what `measure_space` finds in each model; UsageError for options that have no part in it."""
     import generators
     from inversion.library.collection import settings_for
-    from inversion.space import SpaceConfig, conventions, measure_space, parts, space_table
+    from inversion.measures.space import SpaceConfig, conventions, measure_space, parts, space_table
 
     taken = {"source", "models", "space", "device", "json", "data", "align", "limit", "samples", "seed", "steps"}
     context = click.get_current_context()

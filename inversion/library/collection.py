@@ -16,11 +16,11 @@ from generators.pictures.digits import WORD, Digit, digits
 from generators.pictures.image import WRITES, read_image
 from inversion.encoder import encode
 from inversion.errors import ImageError, InversionError
-from inversion.evaluate import Picture, pictures
 from inversion.files.cache import LATENTS
 from inversion.files.latent_file import load_latent
 from inversion.latent import at_a_time, synthesize
 from inversion.loop import InvertConfig
+from inversion.measures.reconstruction import Picture, pictures
 from inversion.photograph import load_target, search
 from inversion.recipes import config_of
 

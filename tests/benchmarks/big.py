@@ -26,7 +26,7 @@ import sys
 from time import perf_counter
 import torch
 from generators import load
-from inversion.evaluate import peak_memory_mb
+from inversion.measures.reconstruction import peak_memory_mb
 from inversion.photograph import search
 from inversion.recipes import config_of
 began = perf_counter()

@@ -60,7 +60,7 @@ def main(
 ) -> None:
     """Measure children and midpoints of pairs of test people."""
     from generators import load
-    from inversion.smoothness import draw_pairs
+    from inversion.measures.smoothness import draw_pairs
 
     model = load(generator)
     people = inverted(model, source, recipe, limit) if latents is None else kept(model, latents, limit)

@@ -28,7 +28,7 @@ def source_option(default: Path, what: str) -> Callable:
 
 def inverted(generator: "Generator", source: Path, recipe: str, limit: int | None = None) -> dict[str, "Inversion"]:
     """The inversions of a folder or zip of aligned portraits, by name; what cannot be inverted is told and left out."""
-    from inversion.evaluate import invert_all
+    from inversion.measures.reconstruction import invert_all
     from inversion.photograph import Inversion
     from inversion.recipes import recipe as recipe_named
 

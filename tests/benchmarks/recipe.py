@@ -62,7 +62,7 @@ def variants(model: "Generator", default: "InvertConfig") -> dict[str, "InvertCo
 
 def measure(model: "Generator", source: Path, config: "InvertConfig", limit: int) -> dict[str, object]:
     """Medians over the portraits."""
-    from inversion.evaluate import invert_all
+    from inversion.measures.reconstruction import invert_all
     from inversion.photograph import Inversion
 
     results = [one for _, one in invert_all(model, source, config, recipe="custom", batch=1, limit=limit)]

@@ -12,8 +12,8 @@ from generators import load
 from generators.pictures.digits import digits, write
 from inversion.edit.move import blend
 from inversion.encoder import encode
-from inversion.evaluate import evaluate, summarize
 from inversion.latent import sample_latent, synthesize
+from inversion.measures.reconstruction import evaluate, summarize
 from inversion.metrics import psnr
 from inversion.photograph import invert, load_target
 from inversion.recipes import recipe
@@ -156,7 +156,7 @@ def test_nobody_looks_for_a_face(model, monkeypatch, tmp_path):
 
     monkeypatch.setattr("inversion.photograph.align_face", never)
     monkeypatch.setattr("inversion.photograph.identity_distance", never)
-    monkeypatch.setattr("inversion.evaluate.describe", never)
+    monkeypatch.setattr("inversion.measures.reconstruction.describe", never)
     Image.fromarray(digits("test")[0].pixels).save(tmp_path / "a.png")
     (record,) = evaluate(model, tmp_path, recipe("encode", model), recipe="encode", align=True)
     assert record["identity"] is None and not record["target_face"]

@@ -6,11 +6,18 @@ import torch
 from torch import nn
 
 from generators.base import Generator
-from inversion import diversity
 from inversion.errors import FeatureError
 from inversion.latent import LatentSpace, mean_latent, sample_latent, synthesize
+from inversion.measures import diversity
+from inversion.measures.smoothness import (
+    KINDS,
+    draw_pairs,
+    look_between,
+    midpoints,
+    perceptual_path_length,
+    write_midpoints,
+)
 from inversion.photograph import Inversion, Target
-from inversion.smoothness import KINDS, draw_pairs, look_between, midpoints, perceptual_path_length, write_midpoints
 from tests.conftest import pixels, tiny_generator
 
 

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from generators import load
-from inversion import diversity, evaluate, metrics, quality
+from inversion import metrics
 from inversion.errors import ImageError, SettingsError
-from inversion.quality import QualityConfig, measure_model
+from inversion.measures import diversity
+from inversion.measures import model as quality
+from inversion.measures import reconstruction as evaluate
+from inversion.measures.model import QualityConfig, measure_model
 from inversion.quality_table import CONVENTIONS, quality_line, quality_summary
 from tests.conftest import picture, pixels
 
@@ -110,7 +113,7 @@ def test_two_runs_tell_the_same(whole, people, trained, faces, measured):
 
 
 def test_the_training_pictures_themselves_are_memorised(whole, people, trained, faces, monkeypatch):
-    from inversion.evaluate import pictures
+    from inversion.measures.reconstruction import pictures
     from inversion.photograph import load_target
 
     copies = [load_target(file.read(), whole, align=False).image for file in pictures(trained)[:6]]

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from generators.pictures.image import resize, to_tensor
-from inversion import diversity
-from inversion.diversity import Seen, frechet_distance, look, mean_pairwise, nearest, ratio, some, strangers
 from inversion.errors import SettingsError
-from inversion.evaluate import pictures
+from inversion.measures import diversity
+from inversion.measures.diversity import Seen, frechet_distance, look, mean_pairwise, nearest, ratio, some, strangers
+from inversion.measures.reconstruction import pictures
 from inversion.metrics import laplacian_energy
 from tests.conftest import picture
 

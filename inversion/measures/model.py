@@ -13,15 +13,15 @@ from torch import Tensor
 from generators.base import Generator
 from generators.pictures.image import sheet, to_pil, write_image
 from inversion.batch import attempt
-from inversion.diversity import FEWEST, Seen, frechet_distance, look, mean_pairwise, ratio
 from inversion.errors import InversionError, SettingsError
-from inversion.evaluate import Picture, invert_all, pictures, record, summarize
 from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
 from inversion.loop import InvertConfig
-from inversion.memorised import MEMORISED, find_neighbours, memorised_figures, write_memorised
+from inversion.measures.diversity import FEWEST, Seen, frechet_distance, look, mean_pairwise, ratio
+from inversion.measures.memorised import MEMORISED, find_neighbours, memorised_figures, write_memorised
+from inversion.measures.reconstruction import Picture, invert_all, pictures, record, summarize
+from inversion.measures.smoothness import EPSILON, draw_pairs, look_between, perceptual_path_length, write_midpoints
 from inversion.photograph import Inversion, load_target
 from inversion.recipes import config_of
-from inversion.smoothness import EPSILON, draw_pairs, look_between, perceptual_path_length, write_midpoints
 
 SHEET_TILES = 100
 Record = dict[str, Any]

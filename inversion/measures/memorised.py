@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from generators.storage import write_bytes
-from inversion.diversity import nearest, strangers
+from inversion.measures.diversity import nearest, strangers
 from inversion.metrics import SAME_PERSON
 
 MEMORISED = 200  # samples whose nearest training face is looked for

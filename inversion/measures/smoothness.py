@@ -12,11 +12,11 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.pictures.image import sheet, to_pil, write_image
-from inversion.diversity import look, ratio
 from inversion.edit.move import interpolate
 from inversion.features import discriminator_features
 from inversion.latent import LatentSpace, sample_latent, synthesize
 from inversion.losses import unit_energy
+from inversion.measures.diversity import look, ratio
 from inversion.metrics import quantile
 from inversion.photograph import Inversion
 

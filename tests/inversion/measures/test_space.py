@@ -5,7 +5,7 @@ import torch
 from generators.pictures.digits import digits
 from inversion.errors import SettingsError
 from inversion.library.collection import Collection, collect
-from inversion.space import (
+from inversion.measures.space import (
     SpaceConfig,
     continuity,
     measure_space,

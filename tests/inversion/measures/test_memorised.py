@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from inversion.memorised import find_neighbours, memorised_figures, write_memorised
+from inversion.measures.memorised import find_neighbours, memorised_figures, write_memorised
 from tests.conftest import picture, pixels
 
 

@@ -10,11 +10,11 @@ from PIL import Image
 
 from generators.pictures.image import to_tensor
 from inversion import batch as walk
-from inversion import evaluate as module
 from inversion.errors import ImageError, SettingsError
-from inversion.evaluate import evaluate, invert_all, peak_memory_mb, pictures, record, summarize
 from inversion.latent import mean_latent, sample_latent, synthesize
 from inversion.loop import InvertConfig
+from inversion.measures import reconstruction as module
+from inversion.measures.reconstruction import evaluate, invert_all, peak_memory_mb, pictures, record, summarize
 from inversion.metrics import psnr
 from inversion.photograph import Inversion, Target, invert
 
