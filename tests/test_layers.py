@@ -35,7 +35,7 @@ ORDER = [
     "inversion.files.foreign", "inversion.files.latent_file", "inversion.files.cache", "inversion.report", "inversion.output",
     "inversion.batch", "inversion.measures.reconstruction", "inversion.measures.diversity", "inversion.measures.smoothness", "inversion.measures.memorised",
     "inversion.measures.model", "inversion.quality_table", "inversion.library.collection", "inversion.measures.space", "inversion.library.index",
-    "inversion.library.nearest", "inversion.plot", "inversion.page", "inversion.video", "inversion.terminal", "inversion",
+    "inversion.library.nearest", "inversion.views.plot", "inversion.views.page", "inversion.views.video", "inversion.terminal", "inversion",
     "inversion.commands", "inversion.commands.photos", "inversion.commands.edits", "inversion.commands.training",
     "inversion.commands.models", "inversion.commands.spaces", "cli",
 ]  # fmt: skip

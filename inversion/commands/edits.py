@@ -78,7 +78,7 @@ def interpolate(generator: "Generator", sources: Sequence[str], out: str, frames
     from inversion.edit.move import path
     from inversion.latent import LatentSpace, at_a_time
     from inversion.output import check_place, render_all
-    from inversion.video import write_video
+    from inversion.views.video import write_video
 
     if not 2 <= len(sources) <= frames:
         raise click.UsageError("give two sources or more, and at least as many frames")

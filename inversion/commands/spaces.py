@@ -45,8 +45,8 @@ def plot(generator: "Generator", sources: Sequence[str], out: Path | None, html:
     """
     from inversion.library.collection import collect, settings_for
     from inversion.output import check_place
-    from inversion.page import write_page
-    from inversion.plot import KINDS, draw, points_of
+    from inversion.views.page import write_page
+    from inversion.views.plot import KINDS, draw, points_of
 
     if grid and (out is None or html is not None or len(sources) != 4):
         raise click.UsageError("a grid takes four sources and -o FILE")
@@ -75,7 +75,7 @@ def draw_grid(generator: "Generator", sources: Sequence[str], out: Path, *, tile
     """The manifold between four sources, photographs inverted on the way."""
     from generators.pictures.image import write_image
     from inversion.commands.edits import opened
-    from inversion.plot import manifold
+    from inversion.views.plot import manifold
 
     corners = opened(generator, sources, recipe=recipe or "default", steps=steps, align=align, face=None)
     write_image(manifold(generator, corners, tiles=tiles, kind=kind), out)

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from inversion.errors import SettingsError, WriteError
-from inversion.video import write_video
+from inversion.views.video import write_video
 
 
 def frames(count, size=(16, 16)):

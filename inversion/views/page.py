@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from generators.storage import write_bytes
-from inversion.plot import Points
+from inversion.views.plot import Points
 
 TEMPLATE = Path(__file__).with_name("page.html")
 LARGEST = 96  # px, longer side of a picture

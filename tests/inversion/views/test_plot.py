@@ -13,8 +13,8 @@ from PIL import Image
 from inversion.errors import SettingsError, SpaceMismatch
 from inversion.latent import Latent, LatentSpace, synthesize
 from inversion.library.collection import collect
-from inversion.page import TEMPLATE, write_page
-from inversion.plot import COLOURS, SHAPES, Points, draw, figure, manifold, points_of, project
+from inversion.views.page import TEMPLATE, write_page
+from inversion.views.plot import COLOURS, SHAPES, Points, draw, figure, manifold, points_of, project
 from tests.conftest import pixels
 from tests.plain_generator import Flat
 
