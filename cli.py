@@ -2,7 +2,7 @@
 
 import click
 
-from inversion.terminal import Commands, show_version
+from inversion.commands.terminal import Commands, show_version
 
 COMMANDS = {
     "invert": "inversion.commands.photos",
@@ -12,8 +12,8 @@ COMMANDS = {
     "sample": "inversion.commands.edits",
     "render": "inversion.commands.edits",
     "evaluate": "inversion.commands.photos",
-    "plot": "inversion.commands.spaces",
-    "search": "inversion.commands.spaces",
+    "plot": "inversion.commands.library",
+    "search": "inversion.commands.library",
     "train": "inversion.commands.training",
     "generators": "inversion.commands.models",
     "convert": "inversion.commands.models",

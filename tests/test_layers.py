@@ -32,12 +32,12 @@ ORDER = [
     "inversion.features",
     "inversion.losses", "inversion.encoder", "inversion.loop", "inversion.recipes", "inversion.tune",
     "inversion.edit.move", "inversion.edit.family", "inversion.directions", "inversion.metrics", "inversion.photograph",
-    "inversion.files.foreign", "inversion.files.latent_file", "inversion.files.cache", "inversion.report", "inversion.output",
+    "inversion.files.foreign", "inversion.files.latent_file", "inversion.files.cache", "inversion.commands.tables", "inversion.commands.destination",
     "inversion.batch", "inversion.measures.reconstruction", "inversion.measures.diversity", "inversion.measures.smoothness", "inversion.measures.memorised",
-    "inversion.measures.model", "inversion.quality_table", "inversion.library.collection", "inversion.measures.space", "inversion.library.index",
-    "inversion.library.nearest", "inversion.views.plot", "inversion.views.page", "inversion.views.video", "inversion.terminal", "inversion",
+    "inversion.measures.model", "inversion.commands.quality_table", "inversion.library.collection", "inversion.measures.space", "inversion.library.index",
+    "inversion.library.nearest", "inversion.views.plot", "inversion.views.page", "inversion.views.video", "inversion.commands.terminal", "inversion",
     "inversion.commands", "inversion.commands.photos", "inversion.commands.edits", "inversion.commands.training",
-    "inversion.commands.models", "inversion.commands.spaces", "cli",
+    "inversion.commands.models", "inversion.commands.library", "cli",
 ]  # fmt: skip
 HEAVY = {"dlib", "lpips", "matplotlib", "imageio", "sklearn", "torchvision", "face_recognition_models"}
 

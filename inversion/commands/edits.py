@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.terminal import (
+from inversion.commands.terminal import (
     OUT,
     PHOTO,
     SAVE,
@@ -43,9 +43,9 @@ def blend(generator: "Generator", sources: Sequence[str], out: str, weights: tup
     Several children in one file come as a sheet, after their parents; in a folder/ as numbered files. --json tells
     the shares.
     """
+    from inversion.commands.destination import Made
     from inversion.edit import family
     from inversion.edit import move as edit
-    from inversion.output import Made
 
     if len(sources) < 2 or (weights and children):
         raise click.UsageError("give two sources or more" if len(sources) < 2 else "children draw their own weights")
@@ -75,9 +75,9 @@ def blend(generator: "Generator", sources: Sequence[str], out: str, weights: tup
 def interpolate(generator: "Generator", sources: Sequence[str], out: str, frames: int, fps: float, kind: str,
                 loop: bool, ease: bool, scale: int | None, **photo: Any) -> None:
     """Walk from source to source, as a film."""
+    from inversion.commands.destination import check_place, render_all
     from inversion.edit.move import path
     from inversion.latent import LatentSpace, at_a_time
-    from inversion.output import check_place, render_all
     from inversion.views.video import write_video
 
     if not 2 <= len(sources) <= frames:
@@ -105,8 +105,8 @@ def mix(generator: "Generator", sources: Sequence[str], out: str, coarse: str, m
 
     Each group of layers comes from one source; they are called a, b and c in their order.
     """
+    from inversion.commands.destination import Made
     from inversion.edit import move as edit
-    from inversion.output import Made
 
     letters = {"coarse": coarse, "middle": middle, "fine": fine or middle}
     if not 2 <= len(sources) <= 3 or max(letters.values()) > "abc"[len(sources) - 1]:
@@ -128,9 +128,9 @@ def mix(generator: "Generator", sources: Sequence[str], out: str, coarse: str, m
 def sample(generator: "Generator", out: str, count: int, seed: int, truncation: float, label: int | None,
            sheet: bool | None, save_latents: bool) -> None:
     """Draw pictures from the generator."""
+    from inversion.commands.destination import Made
     from inversion.edit.move import check_finite
     from inversion.latent import sample_latent
-    from inversion.output import Made
 
     check_finite("truncation", truncation)
     to = destination(out, count, sheet, save_latents)
@@ -149,8 +149,8 @@ def render(generator: "Generator", files: Sequence[str], out: str, sheet: bool |
 
     On one machine the pictures are the same bit for bit.
     """
+    from inversion.commands.destination import Made
     from inversion.files.latent_file import load_latent
-    from inversion.output import Made
 
     found = [(file, latent) for file in files for latent in load_latent(file, generator).split()]
     made = [Made(name_of(file), latent, {"latent": file}) for file, latent in found]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.terminal import (
+from inversion.commands.terminal import (
     FILE,
     GENERATOR,
     JSON,

@@ -8,8 +8,8 @@ import click
 from click.core import ParameterSource
 
 from generators.storage import as_json, check_folder, write_bytes
-from inversion.report import objective_line, record_line, summary_table
-from inversion.terminal import (
+from inversion.commands.tables import objective_line, record_line, summary_table
+from inversion.commands.terminal import (
     BATCH,
     CROP,
     DEVICE,
@@ -156,9 +156,9 @@ def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ..
 def evaluate_model(generator: "Generator", source: Path, search: dict[str, Any], asked: dict[str, Any], *,
                    data: tuple[Path, ...], out: Path | None, memorised: Path | None) -> None:
     """Tell `measure_model`'s records and their summary; settings that are None are left at their defaults."""
+    from inversion.commands.destination import check_place
+    from inversion.commands.quality_table import quality_line, quality_summary
     from inversion.measures.model import QualityConfig, measure_model
-    from inversion.output import check_place
-    from inversion.quality_table import quality_line, quality_summary
 
     if memorised is not None and not data:
         raise click.UsageError("--memorised looks among training pictures; give them as --data")

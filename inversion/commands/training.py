@@ -8,7 +8,7 @@ import click
 
 from generators.errors import TrainingError
 from generators.training.settings import KINDS
-from inversion.terminal import (
+from inversion.commands.terminal import (
     DEVICE,
     FILE,
     JSON,

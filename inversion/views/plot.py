@@ -16,11 +16,11 @@ from torch import Tensor
 from generators.base import Generator
 from generators.pictures.image import to_pil
 from generators.storage import write_bytes
+from inversion.commands.destination import render_all
 from inversion.edit.move import check_alike, interpolate
 from inversion.errors import SettingsError
 from inversion.latent import Latent, LatentSpace
 from inversion.library.collection import Collection
-from inversion.output import render_all
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

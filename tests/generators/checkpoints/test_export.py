@@ -123,7 +123,7 @@ needs_onnx = pytest.mark.skipif(find_spec("onnxscript") is None, reason="needs o
 MODELS = {
     "stylegan2": lambda: tiny_generator(spatial=(0, 2), subpixel=2, channels=(8, 8), conv_clamp=256.0),
     "stylegan3": tiny_stylegan3,
-}  # an autoencoder goes through tests/test_cli_export.py
+}  # an autoencoder goes through tests/commands/test_export.py
 
 
 @pytest.mark.slow

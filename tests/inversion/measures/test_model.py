@@ -7,12 +7,12 @@ import pytest
 
 from generators import load
 from inversion import metrics
+from inversion.commands.quality_table import CONVENTIONS, quality_line, quality_summary
 from inversion.errors import ImageError, SettingsError
 from inversion.measures import diversity
 from inversion.measures import model as quality
 from inversion.measures import reconstruction as evaluate
 from inversion.measures.model import QualityConfig, measure_model
-from inversion.quality_table import CONVENTIONS, quality_line, quality_summary
 from tests.conftest import picture, pixels
 
 CONFIG = QualityConfig(steps=(3, 1), samples=6, pairs=3, truncations=(0.5, 1.0), batch=4, search={"bf16": False})

@@ -12,8 +12,8 @@ import torch
 
 from generators import load
 from generators.training.settings import KINDS, settings_of
+from inversion.commands.terminal import stoppable
 from inversion.commands.training import SETTINGS, train
-from inversion.terminal import stoppable
 from tests.conftest import ROOT, objects, picture, refused
 
 TINY = ["--resolution", 8, "--channels", "8,8", "--w-dim", 8, "--mapping-layers", 1, "--linear", 0, "--batch", 4,

@@ -16,14 +16,14 @@ import click
 
 from generators.errors import GeneratorError, LatentError
 from generators.storage import as_json
+from inversion.commands.tables import one_line
 from inversion.errors import SettingsError
-from inversion.report import one_line
 
 if TYPE_CHECKING:
     from generators.base import Generator
     from generators.training.run import Progress
+    from inversion.commands.destination import Destination, Made
     from inversion.loop import Step
-    from inversion.output import Destination, Made
 
 
 class Group(click.Group):
@@ -264,7 +264,7 @@ def device_of(name: str) -> str:
 
 def destination(out: str, count: int = 1, sheet: bool | None = None, save_latents: bool = False) -> "Destination":
     """Where pictures go, checked before the work starts."""
-    from inversion.output import Destination
+    from inversion.commands.destination import Destination
 
     if out == "-" and wants_json():
         raise click.UsageError("with -o - the picture goes to standard output; leave --json out")
@@ -276,7 +276,7 @@ def destination(out: str, count: int = 1, sheet: bool | None = None, save_latent
 def write(generator: "Generator", made: Sequence["Made"], to: "Destination", kind: str,
           parents: Sequence["Made"] = ()) -> None:
     """Write the pictures, and tell where they are."""
-    from inversion.output import deliver
+    from inversion.commands.destination import deliver
 
     told = {"-"}
     for record in deliver(generator, made, to, kind, parents=parents):

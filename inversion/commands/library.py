@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inversion.terminal import FILE, SEED, STEPS, counted, fail, options, say, tell, with_generator
+from inversion.commands.terminal import FILE, SEED, STEPS, counted, fail, options, say, tell, with_generator
 
 if TYPE_CHECKING:
     from generators.base import Generator
@@ -43,8 +43,8 @@ def plot(generator: "Generator", sources: Sequence[str], out: Path | None, html:
 
     With --grid, four SOURCEs are the corners: upper left and right, lower left and right.
     """
+    from inversion.commands.destination import check_place
     from inversion.library.collection import collect, settings_for
-    from inversion.output import check_place
     from inversion.views.page import write_page
     from inversion.views.plot import KINDS, draw, points_of
 
@@ -100,9 +100,9 @@ def search(generator: "Generator", query: str, folder: str, out: str | None, cou
     that next time only new and changed ones are encoded. Pictures without a face are skipped where faces are aligned.
     """
     from generators.pictures.image import write_image
+    from inversion.commands.destination import check_place
     from inversion.library.collection import settings_for
     from inversion.library.nearest import contact_sheet, find
-    from inversion.output import check_place
 
     if out is not None:
         check_place(out)

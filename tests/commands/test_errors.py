@@ -89,7 +89,7 @@ def test_a_full_disk_is_one_line(latent, tmp_path, monkeypatch):
     def full(*args, **more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("inversion.output.write_image", full)
+    monkeypatch.setattr("inversion.commands.destination.write_image", full)
     refused(latent("sample", "-o", tmp_path / "x.png"), "No space left")
 
 
