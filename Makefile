@@ -20,6 +20,7 @@ test: $(VENV)/package
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The second parent is drawn, not photographed, so that its latent is known and needs no search.

@@ -1,5 +1,9 @@
 """What the machine computes in hardware."""
 
+import os
+import sys
+from pathlib import Path
+
 import torch
 
 
@@ -18,3 +22,32 @@ def cpu_flags() -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(line.partition(":")[2].split())
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held so far, in MB (10^6 bytes); None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take: the machine's, or its container's if that is less; None: unknown."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    except (OSError, ValueError):
+        try:
+            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        except (AttributeError, OSError, ValueError):
+            pass  # a system that does not tell
+    try:
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        found.append(max(0, limit - used))
+    except (OSError, ValueError):
+        pass  # no container, or one without a limit
+    return min(found, default=None)

@@ -3,18 +3,15 @@
 Each layer works on a picture of the plane that is band-limited and wider than the image by a margin.
 """
 
-import re
-from collections.abc import Mapping as Settings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import ceil, cos, floor, log2, radians, sin, tau
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from generators.base import Generator, Noise, averaged
-from generators.errors import GeneratorError, ModelFileError
+from generators.errors import GeneratorError
 from generators.parts.filters import low_pass, shrink, widen
 from generators.parts.ops import EqualLinear, modulated_conv2d
 from generators.shapes import Float
@@ -49,13 +46,17 @@ class StyleGAN3Config:
 
     def __post_init__(self) -> None:
         ranges = {
-            "img_resolution": 8 <= self.img_resolution <= 2**14, "num_layers": 1 <= self.num_layers <= 64,
-            "num_critical": 0 <= self.num_critical < self.num_layers, "margin_size": 0 <= self.margin_size <= 256,
+            "img_resolution": 8 <= self.img_resolution <= 2**14,
+            "num_layers": 1 <= self.num_layers <= 64,
+            "num_critical": 0 <= self.num_critical < self.num_layers,
+            "margin_size": 0 <= self.margin_size <= 256,
             "first_cutoff": 0 < self.first_cutoff < self.img_resolution / 2,
-            "first_stopband": self.first_cutoff < self.first_stopband, "last_stopband_rel": self.last_stopband_rel > 1,
-            "conv_kernel": self.conv_kernel in (1, 3, 5, 7), "filter_size": 2 <= self.filter_size <= 64,
+            "first_stopband": self.first_cutoff < self.first_stopband,
+            "last_stopband_rel": self.last_stopband_rel > 1,
+            "conv_kernel": self.conv_kernel in (1, 3, 5, 7),
+            "filter_size": 2 <= self.filter_size <= 64,
             "lrelu_upsampling": self.lrelu_upsampling in (2, 4, 8),
-        }  # fmt: skip
+        }
         for name, fits in ranges.items():
             if not fits:
                 raise GeneratorError(f"{name} is {getattr(self, name)!r}; no StyleGAN3 can be built so, see its paper")
@@ -88,11 +89,15 @@ def signals(config: StyleGAN3Config) -> tuple[Signal, ...]:
         stopband = config.first_stopband * (last_stopband / config.first_stopband) ** share
         rate = 2 ** ceil(log2(min(2 * stopband, resolution)))
         channels = round(min(config.channel_base / 2 / cutoff, config.channel_max))
-        found.append(Signal(
-            cutoff=cutoff, half_width=max(stopband, rate / 2) - cutoff, rate=rate,
-            size=resolution if i >= count - 1 else rate + 2 * config.margin_size,
-            channels=config.img_channels if i == count else channels,
-        ))  # fmt: skip
+        found.append(
+            Signal(
+                cutoff=cutoff,
+                half_width=max(stopband, rate / 2) - cutoff,
+                rate=rate,
+                size=resolution if i >= count - 1 else rate + 2 * config.margin_size,
+                channels=config.img_channels if i == count else channels,
+            )
+        )
     return tuple(found)
 
 
@@ -220,9 +225,14 @@ class StyleGAN3(Generator):
         self.ws_resolutions = (after[0].resolution, *(signal.resolution for signal in after))
         self.num_ws, self.w_slope = config.num_layers + 2, 0.2
         self.map = Mapping(
-            StyleGAN2Config(z_dim=config.z_dim, w_dim=config.w_dim, c_dim=config.c_dim,
-                            mapping_layers=config.mapping_layers, mapping_lr=config.mapping_lr)
-        )  # fmt: skip
+            StyleGAN2Config(
+                z_dim=config.z_dim,
+                w_dim=config.w_dim,
+                c_dim=config.c_dim,
+                mapping_layers=config.mapping_layers,
+                mapping_lr=config.mapping_lr,
+            )
+        )
         self.input = FourierFeatures(after[0], config)
         before = (after[0], *after)
         smooth = config.num_layers - config.num_critical  # the critical layers' filters are sharp, and never radial
@@ -262,49 +272,3 @@ def placement(right: float = 0.0, down: float = 0.0, degrees: float = 0.0) -> Fl
     c, s = cos(radians(degrees)), sin(radians(degrees))
     moved = [[c, -s, right], [s, c, down], [0.0, 0.0, 1.0]]  # y points down
     return torch.linalg.inv(torch.tensor(moved, dtype=torch.float64)).float()  # what acts on coordinates
-
-
-def from_nvidia(kwargs: Settings[str, Any], state: Settings[str, Tensor]) -> StyleGAN3:
-    """The generator of a StyleGAN3 pickle, from the arguments it was made with and its tensors by their names there.
-
-    ModelFileError names an argument that is unknown, and tensors that do not fit the arguments.
-    """
-    generator = StyleGAN3(config_of(kwargs))
-    layer = r"synthesis\.L(\d+)_\d+_\d+\."
-    ours, filters = {}, {}
-    for name, value in state.items():
-        key = re.sub(layer, r"layers.\1.", name).replace("synthesis.input.", "input.")
-        key = re.sub(r"mapping\.fc(\d+)\.", r"map.layers.\1.", key).replace("mapping.embed.", "map.embed.")
-        key = key.replace("mapping.w_avg", "w_avg").replace("_filter", "_taps")
-        (filters if key.endswith("_taps") else ours)[key] = value
-    try:
-        generator.load_state_dict(ours)  # which makes them float32
-    except RuntimeError as error:
-        why = " ".join(str(error).split())
-        raise ModelFileError(f"the file's tensors do not fit its StyleGAN3 settings ({why}); get it again") from error
-    made = dict(generator.named_buffers())
-    for key, value in filters.items():
-        near = 1e-5 if value.dtype.itemsize >= 4 else 1e-3  # half precision rounds filters too
-        if key not in made or made[key].shape != value.shape or not made[key].allclose(value.float(), atol=near):
-            raise ModelFileError(f"{key} is not the filter that its settings make; it comes from a changed StyleGAN3")
-    return generator.eval().requires_grad_(False)
-
-
-def config_of(kwargs: Settings[str, Any]) -> StyleGAN3Config:
-    """NVIDIA's names of the settings -> ours; what only training or half precision look at is left out."""
-    given: dict[str, Any] = {
-        k: v for k, v in kwargs.items() if k not in ("mapping_kwargs", "num_fp16_res", "magnitude_ema_beta")
-    }
-    names = {"num_layers": "mapping_layers", "lr_multiplier": "mapping_lr"}
-    for key, value in dict(kwargs.get("mapping_kwargs") or {}).items():
-        if key != "w_avg_beta":
-            given[names.get(key, f"mapping_kwargs.{key}")] = value
-    given = {k: v.item() if hasattr(v, "item") else v for k, v in given.items()}  # numpy's numbers
-    defaults = {field.name: field.default for field in fields(StyleGAN3Config)}
-    unknown = sorted(given.keys() - defaults.keys())
-    if unknown:
-        raise ModelFileError(f"StyleGAN3 has no setting {', '.join(unknown)}; the file comes from a changed StyleGAN3")
-    for key, value in given.items():
-        if isinstance(value, int) and isinstance(defaults[key], float):
-            given[key] = float(value)  # 256 is written for 256.0
-    return StyleGAN3Config(**given)

@@ -1,7 +1,6 @@
 """Many photographs, batch by batch: `invert_batches` walks over them, `invert_files` writes a folder of results."""
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count
@@ -10,14 +9,17 @@ from time import monotonic
 from typing import TypeVar
 
 from generators.base import Generator
+from generators.device import peak_memory_mb
 from generators.pictures.image import WRITES, write_image
 from generators.storage import as_json, check_folder, write_bytes
+from inversion.config import InvertConfig
 from inversion.errors import ImageError, InversionError, SettingsError
 from inversion.files.latent_file import save
+from inversion.inverter import Inversion, measure_one, search
 from inversion.latent import Latent, stack
-from inversion.loop import InvertConfig, Step, check_budget
+from inversion.loop import Step, check_budget
 from inversion.losses import check_weights
-from inversion.photograph import Inversion, Target, load_target, measure_one, search, stacked
+from inversion.target import Target, load_target, stacked
 
 Record = dict[str, object]
 Progress = Callable[[int, int, Step], object]  # photographs done, photographs in all, the present batch's step
@@ -138,8 +140,18 @@ def invert_files(
     check_folder(out)
     records, names = [], zip(photos, stems(photos, out), strict=True)
     load = partial(load_target, generator=generator, align=align, face=face)
-    batches = invert_batches(generator, photos, load, config, recipe=recipe, batch=batch, init=init, budget=budget,
-                             progress=progress, keep_best=True)
+    batches = invert_batches(
+        generator,
+        photos,
+        load,
+        config,
+        recipe=recipe,
+        batch=batch,
+        init=init,
+        budget=budget,
+        progress=progress,
+        keep_best=True,
+    )
     for found in batches:  # each takes as many names as it has results
         new = [keep(photo, one, out / stem, generator) for one, (photo, stem) in zip(found, names, strict=False)]
         records += new
@@ -156,9 +168,15 @@ def keep(photo: str, found: Inversion | InversionError, stem: Path, generator: G
     write_image(found.image, stem.with_name(f"{stem.name}.png"))
     write_image(found.target.image, stem.with_name(f"{stem.name}.target.png"))
     return {
-        "file": photo, "latent": str(path), "generator": generator.name, "licence": generator.card.get("licence"),
-        "seconds": found.seconds, "steps": found.steps, **found.metrics,
-        "losses": found.losses, "peak_memory_mb": peak_memory_mb(),
+        "file": photo,
+        "latent": str(path),
+        "generator": generator.name,
+        "licence": generator.card.get("licence"),
+        "seconds": found.seconds,
+        "steps": found.steps,
+        **found.metrics,
+        "losses": found.losses,
+        "peak_memory_mb": peak_memory_mb(),
     }
 
 
@@ -191,13 +209,3 @@ def pictures_in(sources: Sequence[str]) -> list[str]:
             raise ImageError(f"{source} holds no picture; name a folder of .{', .'.join(WRITES)} files")
         found += inside
     return found
-
-
-def peak_memory_mb() -> float | None:
-    """The most memory that this process has held so far, in MB (10^6 bytes); None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

@@ -1,21 +1,18 @@
 """Latents and the three spaces they live in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from itertools import islice
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator, Noise
-from inversion.errors import SettingsError, SpaceMismatch
-
-
-class LatentSpace(StrEnum):
-    Z = "z"  # (batch, z_dim), Gaussian
-    W = "w"  # (batch, w_dim), one style for all layers
-    W_PLUS = "w_plus"  # (batch, num_ws, w_dim), one style per layer
+from generators.pictures.image import to_pil
+from inversion.config import LatentSpace
+from inversion.errors import LatentFileError, SettingsError, SpaceMismatch
 
 
 @dataclass(frozen=True)
@@ -110,3 +107,69 @@ def check_same_space(a: Latent, b: Latent) -> None:
     """SpaceMismatch unless a and b live in one space."""
     if a.space is not b.space:
         raise SpaceMismatch(f"latents are in {a.space} and {b.space}; call .to_w_plus(generator) on both")
+
+
+def check_alike(latents: Sequence[Latent]) -> None:
+    """SpaceMismatch unless all latents share a space and their shapes, SettingsError if there is none."""
+    if not latents:
+        raise SettingsError("no latent came; at least one is needed")
+    first = latents[0]
+    for other in latents[1:]:
+        check_same_space(first, other)
+        if first.code.shape != other.code.shape:
+            one, two = tuple(first.code.shape), tuple(other.code.shape)
+            raise SpaceMismatch(f"latents are {one} and {two}; use one generator and one batch size")
+        shapes = [[tuple(n.shape) for n in latent.noise] for latent in (first, other)]
+        if shapes[0] != shapes[1]:
+            raise SpaceMismatch(f"noise maps are {shapes[0]} and {shapes[1]}; use latents of one generator")
+        if first.code.device != other.code.device:
+            raise SettingsError(f"latents are on {first.code.device} and {other.code.device}; call .to(device) on both")
+
+
+def check_w_plus(latent: Latent, generator: Generator) -> None:
+    """SpaceMismatch unless latent is in w_plus and fits the generator."""
+    if latent.space is not LatentSpace.W_PLUS:
+        raise SpaceMismatch(f"the latent is in {latent.space}, layers need w_plus; call .to_w_plus(generator) first")
+    came, wanted = tuple(latent.code.shape), (generator.num_ws, generator.w_dim)
+    if came[1:] != wanted:
+        raise SpaceMismatch(f"the latent is {came}; {generator.name} takes (batch, {wanted[0]}, {wanted[1]})")
+
+
+def check_tensors(code: Tensor, space: LatentSpace, noise: Sequence[Tensor], where: str) -> None:
+    """LatentFileError unless code and noise are finite floats of as many dimensions as the space asks."""
+    dims = 3 if space is LatentSpace.W_PLUS else 2
+    if code.ndim != dims or 0 in code.shape:
+        raise LatentFileError(f"{where}: the code is {tuple(code.shape)}; {space} has {dims} dimensions, none empty")
+    for name, tensor in [("code", code), *((f"noise.{i}", n) for i, n in enumerate(noise))]:
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise LatentFileError(f"{where}: {name} holds values that are not finite numbers; invert again")
+        if name != "code" and (tensor.ndim != 4 or tuple(tensor.shape[:2]) != (len(code), 1)):
+            raise LatentFileError(f"{where}: {name} is {tuple(tensor.shape)}; wanted ({len(code)}, 1, height, width)")
+
+
+def check_fits(latent: Latent, generator: Generator, where: str) -> None:
+    """LatentFileError unless code and noise have the shapes that the generator takes."""
+    shapes = {LatentSpace.Z: (generator.z_dim,), LatentSpace.W: (generator.w_dim,)}
+    wanted = shapes.get(latent.space, (generator.num_ws, generator.w_dim))
+    if tuple(latent.code.shape[1:]) != wanted:
+        raise misfit(where, "code", tuple(latent.code.shape), generator, ("batch", *wanted))
+    noise = tuple(tuple(n.shape[2:]) for n in latent.noise)
+    if noise != tuple(map(tuple, generator.noise_shapes)):
+        raise misfit(where, "noise", noise, generator, generator.noise_shapes)
+
+
+def misfit(where: str, what: str, shape: tuple, generator: Generator, wanted: tuple) -> LatentFileError:
+    takes = str(wanted).replace("'", "")
+    return LatentFileError(f"{where}: {what} is {shape}; {generator.name} takes {takes}; load the generator it is for")
+
+
+def render_all(generator: Generator, latents: Iterable[Latent], *, chunk: int = 1) -> Iterator[Image.Image]:
+    """A picture for each image of the latents, as they are asked for.
+
+    One by one they equal those of single calls bit for bit; chunk latents at a time is faster, and equal to rounding.
+    """
+    queue = iter(latents)
+    while part := list(islice(queue, chunk)):
+        for latent in [stack(part)] if chunk > 1 else stack(part).split():
+            for image in synthesize(generator, latent):
+                yield to_pil(image)

@@ -1,8 +1,8 @@
 """Inversion: find the latent whose image is the target. The loop is `optimize`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import cos, inf, isfinite, pi
 from time import monotonic
 
@@ -12,66 +12,17 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.device import has_bf16
+from inversion.config import InvertConfig
 from inversion.errors import SettingsError
-from inversion.latent import Latent, LatentSpace
+from inversion.latent import Latent
 from inversion.losses import Candidate, Objective
 
 OPTIMIZERS = {
-    "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
 }
-STARTS = ("encoder", "mean", "random")
-
-
-@dataclass(frozen=True, kw_only=True)
-class InvertConfig:
-    """Settings of one inversion; `recipes` holds published ones by name."""
-
-    space: LatentSpace = LatentSpace.W_PLUS
-    start: str = "encoder"  # encoder, mean or random; encoder falls back to mean where the model has none
-    looks: int = 2  # at its own rendering that the encoder takes before it gives its guess
-    restarts: int = 1  # random starts, of which the best after a tenth of the steps goes on
-    steps: int = 200  # 0: the first guess alone
-    optimizer: str = "adam"
-    whiten: bool = False  # move w in its standard deviations along its principal axes, and lr is of those; not in z
-    coarse: tuple[tuple[float, int], ...] = ()  # (share, px): up to that share of the steps pictures of that size do
-    lr: float = 0.05  # peak, after ramp-up
-    lr_rampup: float = 0.05  # share of the steps, linear
-    lr_rampdown: float = 0.25  # share of the steps, cosine
-    w_jitter: float = 0.0  # noise on w or w_plus in units of its spread, falling to 0 over jitter_ramp of the steps
-    jitter_ramp: float = 0.75
-    optimize_noise: bool = False  # beside the code, kept at unit variance
-    detail: float = 0.0  # share of the steps, the last ones, that move the noise alone: what no style draws
-    detail_lr: float = 0.5  # peak, of those steps
-    loss: Mapping[str, float] = field(default_factory=lambda: {"pixel": 1.0})  # term -> weight
-    patience: int | None = None  # stop after so many steps that gain under 0.1 %, even before the detail; None: never
-    bf16: bool | None = None  # None: where the processor has units for it
-    seed: int = 0
-
-    def size_at(self, done: float, full: int) -> int:
-        """Pixels of the picture that is compared when this share of the steps is done; full is the generator's size."""
-        return next((px for share, px in self.coarse if done < share and px < full), full)
-
-    def __post_init__(self) -> None:
-        ranges = {
-            "steps": self.steps >= 0, "looks": self.looks >= 0, "restarts": self.restarts >= 1, "lr": 0 < self.lr < inf,
-            "lr_rampup": 0 <= self.lr_rampup <= 1, "lr_rampdown": 0 <= self.lr_rampdown <= 1,
-            "detail": 0 <= self.detail <= 1, "detail_lr": 0 < self.detail_lr < inf,
-            "w_jitter": 0 <= self.w_jitter < inf, "jitter_ramp": 0 < self.jitter_ramp <= 1,
-            "patience": self.patience is None or self.patience >= 1,
-            "start": self.start in STARTS, "optimizer": self.optimizer in OPTIMIZERS,
-        }
-        for name, fits in ranges.items():
-            if not fits:
-                known = {"start": STARTS, "optimizer": tuple(OPTIMIZERS)}.get(name)
-                want = f"one of {', '.join(known)}" if known else "a number in its range: shares 0 to 1, lr above 0"
-                raise SettingsError(f"{name} is {getattr(self, name)!r}; wanted {want}")
-        shares = [share for share, _ in self.coarse]
-        if shares != sorted(set(shares)) or any(not 0 < s < 1 for s in shares) or any(px < 1 for _, px in self.coarse):
-            raise SettingsError(f"coarse is {self.coarse}; give rising shares between 0 and 1, each with a size in px")
-        if self.whiten and self.space is LatentSpace.Z:
-            raise SettingsError("whiten is on in space z, which is white already; leave it out, or choose w or w_plus")
-        if self.w_jitter and self.space is LatentSpace.Z:
-            raise SettingsError(f"w_jitter is {self.w_jitter} in space z; set it to 0, or search in w or w_plus")
 
 
 @dataclass(frozen=True)
@@ -200,6 +151,7 @@ class Axes:
         """The w of coordinates, in float32 also where all else is in half precision."""
         with torch.autocast(code.device.type, enabled=False):
             return self.mean + code @ self.outward
+
 
 class Jitter:
     """Gaussian noise on the code, the same for every image, that shrinks as the search goes on.

@@ -4,7 +4,7 @@ A reconstruction is measured at the generator's resolution, or averaged down to 
 """
 
 from collections.abc import Iterable
-from math import ceil, floor
+from math import ceil, floor, log2
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from torch import Tensor
 from generators.parts.lite import maps_distance
 from generators.parts.ops import smooth
 from inversion.errors import SettingsError
-from inversion.faces.align import describe, landmarks
-from inversion.features import Lpips, perceptual_maps
-from inversion.losses import ssim_and_contrast
+from inversion.faces.detect import describe, landmarks
+from inversion.features import (
+    Lpips,
+    perceptual_maps,
+)
 
 MEASURE_PX = 256  # photographs of faces seldom hold more, and what is looked through saw no more
 SAME_PERSON = 0.6  # identity distance under which dlib calls two faces one person's; different people average 0.81
@@ -113,3 +115,44 @@ def quantile(ordered: list[float], q: float) -> float | None:
     position = q * (len(ordered) - 1)
     low, high = ordered[floor(position)], ordered[ceil(position)]
     return low if low == high else low + (high - low) * (position - floor(position))
+
+
+def unit_energy(x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+    """Scale each pixel to mean square one over its channels."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+def ssim_and_contrast(
+    a: Float[Tensor, "batch c h w"], b: Float[Tensor, "batch c h w"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """SSIM and its contrast-structure part, means over channels and pixels; the same as on images in [0, 1].
+
+    Wang et al. 2004: a Gaussian window of 11 px, sigma 1.5, whole windows only, K = (0.01, 0.03). In an image under
+    11 px the window shrinks to the largest odd size that fits.
+    """
+    side = min(11, (min(a.shape[-2:]) - 1) // 2 * 2 + 1)
+    taps = (-(torch.arange(side) - side // 2).float().square() / (2 * 1.5**2)).exp()
+    blurred = smooth(torch.cat([a, b, a * a, b * b, a * b], dim=1), taps / taps.sum())
+    mean_a, mean_b, aa, bb, ab = blurred.chunk(5, dim=1)
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2  # data range 2
+    contrast = (2 * (ab - mean_a * mean_b) + c2) / (aa - mean_a.square() + bb - mean_b.square() + c2)
+    mean_a, mean_b = mean_a + 1, mean_b + 1  # luminance is a ratio: it counts from black
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
+    return (luminance * contrast).mean(dim=(1, 2, 3)), contrast.mean(dim=(1, 2, 3))
+
+
+def ms_ssim(a: Float[Tensor, "batch c h w"], b: Float[Tensor, "batch c h w"]) -> Float[Tensor, " batch"]:
+    """Structural similarity over up to five scales, 1 for equal images (Wang et al. 2003).
+
+    Scales stop where the shorter side would fall under 11 px (256 px has five, 128 px four); the weights of those left
+    are rescaled to sum to one.
+    """
+    scales = max(1, min(5, int(log2(min(a.shape[-2:]) / 11)) + 1))
+    weights = torch.tensor([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])[:scales]
+    total = a.new_ones(len(a))
+    for i, weight in enumerate((weights / weights.sum()).tolist()):
+        similarity, contrast = ssim_and_contrast(a, b)
+        factor = similarity if i == scales - 1 else contrast
+        total = total * factor.clamp_min(1e-4) ** weight  # a power of a number below zero is none
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return total

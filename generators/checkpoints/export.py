@@ -85,10 +85,15 @@ def as_onnx(generator: Generator) -> Callable[[Path], None]:
         warnings.simplefilter("ignore")  # about the exporter's own insides
         try:
             program = torch.onnx.export(
-                Rendering(generator).eval(), (ws, *generator.no_noise(example)), dynamo=True, opset_version=OPSET,
-                input_names=["ws", *(f"noise{i}" for i in range(count))], output_names=["image"],
-                dynamic_shapes=(batch, (batch,) * count) if count else (batch,), verbose=False,
-            )  # fmt: skip
+                Rendering(generator).eval(),
+                (ws, *generator.no_noise(example)),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["ws", *(f"noise{i}" for i in range(count))],
+                output_names=["image"],
+                dynamic_shapes=(batch, (batch,) * count) if count else (batch,),
+                verbose=False,
+            )
         except torch.onnx.errors.OnnxExporterError as error:
             why = str(error.__cause__ or error).strip().partition("\n")[0]
             raise GeneratorError(f"{generator.name} does what onnx cannot express ({why}); use it as it is") from error

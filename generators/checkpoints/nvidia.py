@@ -5,6 +5,8 @@ and source text, which stays where it is. `G_ema` is what is used; the discrimin
 """
 
 import re
+from collections.abc import Mapping as Settings
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from generators.base import Generator
 from generators.checkpoints.common import LARGEST, check_size, estimate_mean, remark, stylegan2, taps, with_noise
 from generators.errors import GeneratorError, ModelFileError
 from generators.stylegan2 import StyleGAN2Config
-from generators.stylegan3 import StyleGAN3, config_of, from_nvidia
+from generators.stylegan3 import StyleGAN3, StyleGAN3Config
 from generators.unpickle.allowed import StandIn, is_plain, shown
 
 MODULES = 10_000  # more than any network has; a module may be named in many places
@@ -177,3 +179,49 @@ def read_stylegan3(path: Path, module: StandIn, tensors: dict[str, Tensor], card
         raise error if str(path) in str(error) else ModelFileError(f"{path}: {error}") from error
     generator.card = card
     return generator.eval().requires_grad_(False)
+
+
+def from_nvidia(kwargs: Settings[str, Any], state: Settings[str, Tensor]) -> StyleGAN3:
+    """The generator of a StyleGAN3 pickle, from the arguments it was made with and its tensors by their names there.
+
+    ModelFileError names an argument that is unknown, and tensors that do not fit the arguments.
+    """
+    generator = StyleGAN3(config_of(kwargs))
+    layer = r"synthesis\.L(\d+)_\d+_\d+\."
+    ours, filters = {}, {}
+    for name, value in state.items():
+        key = re.sub(layer, r"layers.\1.", name).replace("synthesis.input.", "input.")
+        key = re.sub(r"mapping\.fc(\d+)\.", r"map.layers.\1.", key).replace("mapping.embed.", "map.embed.")
+        key = key.replace("mapping.w_avg", "w_avg").replace("_filter", "_taps")
+        (filters if key.endswith("_taps") else ours)[key] = value
+    try:
+        generator.load_state_dict(ours)  # which makes them float32
+    except RuntimeError as error:
+        why = " ".join(str(error).split())
+        raise ModelFileError(f"the file's tensors do not fit its StyleGAN3 settings ({why}); get it again") from error
+    made = dict(generator.named_buffers())
+    for key, value in filters.items():
+        near = 1e-5 if value.dtype.itemsize >= 4 else 1e-3  # half precision rounds filters too
+        if key not in made or made[key].shape != value.shape or not made[key].allclose(value.float(), atol=near):
+            raise ModelFileError(f"{key} is not the filter that its settings make; it comes from a changed StyleGAN3")
+    return generator.eval().requires_grad_(False)
+
+
+def config_of(kwargs: Settings[str, Any]) -> StyleGAN3Config:
+    """NVIDIA's names of the settings -> ours; what only training or half precision look at is left out."""
+    given: dict[str, Any] = {
+        k: v for k, v in kwargs.items() if k not in ("mapping_kwargs", "num_fp16_res", "magnitude_ema_beta")
+    }
+    names = {"num_layers": "mapping_layers", "lr_multiplier": "mapping_lr"}
+    for key, value in dict(kwargs.get("mapping_kwargs") or {}).items():
+        if key != "w_avg_beta":
+            given[names.get(key, f"mapping_kwargs.{key}")] = value
+    given = {k: v.item() if hasattr(v, "item") else v for k, v in given.items()}  # numpy's numbers
+    defaults = {field.name: field.default for field in fields(StyleGAN3Config)}
+    unknown = sorted(given.keys() - defaults.keys())
+    if unknown:
+        raise ModelFileError(f"StyleGAN3 has no setting {', '.join(unknown)}; the file comes from a changed StyleGAN3")
+    for key, value in given.items():
+        if isinstance(value, int) and isinstance(defaults[key], float):
+            given[key] = float(value)  # 256 is written for 256.0
+    return StyleGAN3Config(**given)

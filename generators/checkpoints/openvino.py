@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from generators.checkpoints.common import estimate_mean
+from generators.checkpoints.licences import FFHQ_TERMS
 from generators.checkpoints.ours import assemble
 from generators.errors import ModelFileError
-from generators.hub.catalogue import FFHQ_TERMS
 from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
 
 MAPPING, SYNTHESIS = "MappingNetwork", "SynthesisNetwork"
@@ -30,8 +30,11 @@ SHAPES = {  # sha256 of `Graph.shape`
 }
 INSIDE = "random_face/data/"  # where the wheel keeps them
 LARGEST_XML, LARGEST_BIN, MOST_ELEMENTS = 2_000_000, 64_000_000, 20_000
-AFFINES = ("first.affine", *(f"blocks.{i}.{part}" for i in range(7) for part in ("up", "conv0.affine", "conv1.affine")),
-           "bands.affine")  # fmt: skip
+AFFINES = (
+    "first.affine",
+    *(f"blocks.{i}.{part}" for i in range(7) for part in ("up", "conv0.affine", "conv1.affine")),
+    "bands.affine",
+)
 CONVS = ("first", *(f"blocks.{i}.conv{j}" for i in range(7) for j in (0, 1)))
 
 

@@ -76,10 +76,16 @@ def config_of(path: Path, generator: StyleGAN2, state: dict[str, Tensor], *, sha
     if set(heads) - {4, 5, 6} or f"styles.{len(heads)}.linear.weight" in state or style != generator.w_dim:
         return f"its styles do not fit the generator's {generator.num_ws} of {generator.w_dim} numbers"
     return PyramidConfig(
-        num_ws=generator.num_ws, w_dim=generator.w_dim, widths=widths, units=units, halvings=tuple(heads),
-        stem=state["input_layer.0.weight"].shape[0], squeeze=max(1, widths[0] // max(1, squeezed)), shared=shared,
+        num_ws=generator.num_ws,
+        w_dim=generator.w_dim,
+        widths=widths,
+        units=units,
+        halvings=tuple(heads),
+        stem=state["input_layer.0.weight"].shape[0],
+        squeeze=max(1, widths[0] // max(1, squeezed)),
+        shared=shared,
         feedback=seen == 6,
-    )  # fmt: skip
+    )
 
 
 def stages(state: dict[str, Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -40,8 +40,9 @@ def read_tensorflow(path: Path, tree: object, card: dict[str, object]) -> Genera
     if not any(name.endswith("/mod_weight") for name in values):
         refuse(path, values)
     card["format"] = "StyleGAN2 pickle of NVIDIA's TensorFlow code"
-    return read_stylegan2(path, {k: torch.from_numpy(np.array(v, dtype=np.float32)) for k, v in values.items()},
-                          settings, card)  # fmt: skip
+    return read_stylegan2(
+        path, {k: torch.from_numpy(np.array(v, dtype=np.float32)) for k, v in values.items()}, settings, card
+    )
 
 
 def collect(path: Path, network: StandIn, values: dict, settings: dict) -> None:
@@ -82,8 +83,10 @@ def read_stylegan2(path: Path, values: dict[str, Tensor], settings: dict, card: 
     except (KeyError, RuntimeError, IndexError) as error:
         raise ModelFileError(f"{path} has no whole StyleGAN2 in it ({error}); it is damaged, get it again") from error
     if "mapping/LabelConcat/weight" in values:
-        raise ModelFileError(f"{path} joins labels and z before it normalises them, which is not supported; "
-                             "conditional generators of StyleGAN2-ADA are")  # fmt: skip
+        raise ModelFileError(
+            f"{path} joins labels and z before it normalises them, which is not supported; "
+            "conditional generators of StyleGAN2-ADA are"
+        )
     for name in ("nonlinearity", "mapping_nonlinearity"):
         if settings.get(name, "lrelu") != "lrelu":
             raise ModelFileError(f"{path} uses {shown(settings[name])} as its {name}; lrelu is wanted")

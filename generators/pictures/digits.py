@@ -1,7 +1,7 @@
 """scikit-learn's bundled data set: 1,797 handwritten digits of 8 x 8 px, white on black (Alpaydin and Kaynak 1998).
 
-Every fifth picture, from the fifth on, is for testing: 359 of them, and 1,438 for training. Run as a program,
-`python -m generators.pictures.digits FOLDER` writes them as FOLDER/train/LABEL/NUMBER.png and FOLDER/test/LABEL/NUMBER.png.
+Every fifth picture, from the fifth on, is for testing: 359 of them, and 1,438 for training. `python -m
+generators.pictures.digits FOLDER` writes them as FOLDER/train/LABEL/NUMBER.png and FOLDER/test/LABEL/NUMBER.png.
 """
 
 import io

@@ -2,16 +2,19 @@
 
 import hashlib
 import io
-import os
 import zipfile
 import zlib
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from generators.errors import TrainingError
+from generators.errors import ImageError, TrainingError
 from generators.pictures.digits import WORD, digits
+from generators.pictures.image import WRITES, read_image
 from generators.shapes import UInt8
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -92,20 +95,47 @@ def to_square(picture: Image.Image, size: int) -> Image.Image:
     return crop.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def free_memory() -> int | None:
-    """Bytes that this process may still take: the machine's, or its container's if that is less; None: unknown."""
-    found = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    except (OSError, ValueError):
+@dataclass(frozen=True)
+class Picture:
+    """A picture file, in a folder or in a zip, that is read when it is wanted."""
+
+    name: str  # relative to the folder or zip
+    source: Path
+
+    def read(self) -> Image.Image:
+        """The picture; ImageError if it cannot be read."""
+        return read_image(self.source / self.name if self.source.is_dir() else self.data())
+
+    def data(self) -> BytesIO:
+        """The file's bytes, under its name; ImageError if they cannot be had."""
         try:
-            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        except (AttributeError, OSError, ValueError):
-            pass  # a system that does not tell
+            if self.source.is_dir():
+                data = BytesIO((self.source / self.name).read_bytes())
+            else:
+                with ZipFile(self.source) as archive:
+                    data = BytesIO(archive.read(self.name))
+        except (OSError, BadZipFile, RuntimeError, NotImplementedError, KeyError) as error:  # as zipfile does
+            raise ImageError(f"{self.name} cannot be read from {self.source} ({error}); make it again") from error
+        data.name = self.name  # type: ignore[attr-defined] - for messages
+        return data
+
+
+def pictures(source: Path) -> list[Picture]:
+    """The picture files in a folder and its folders, or in a zip, by name; ImageError if there is none."""
+    suffixes = {f".{kind}" for kind in WRITES}
     try:
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        found.append(max(0, limit - used))
-    except (OSError, ValueError):
-        pass  # no container, or one without a limit
-    return min(found, default=None)
+        if source.is_dir():
+            names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
+        else:
+            with ZipFile(source) as archive:
+                names = archive.namelist()
+    except FileNotFoundError:
+        raise ImageError(f"{source} does not exist; give a folder or a zip of pictures") from None
+    except (OSError, BadZipFile) as error:
+        raise ImageError(f"{source} is no folder and no zip ({error}); give one of pictures") from error
+    hidden = ("__MACOSX", ".")  # what macOS leaves beside the pictures, and half-written files
+    seen = [name for name in names if not any(part.startswith(hidden) for part in Path(name).parts)]
+    wanted = [name for name in seen if Path(name).suffix.lower() in suffixes]
+    if not wanted:
+        raise ImageError(f"{source} holds no picture; it needs files that end in {', '.join(sorted(suffixes))}")
+    return [Picture(name, source) for name in sorted(wanted)]

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generators.device import free_memory
 from generators.errors import TrainingError
-from generators.pictures.sources import SUFFIXES, UNREADABLE, Source, free_memory, read_square
+from generators.pictures.sources import SUFFIXES, UNREADABLE, Source, read_square
 from generators.shapes import Float, UInt8
 from generators.storage import write_bytes
 from generators.training.distributed import is_main, world

@@ -15,19 +15,33 @@ if TYPE_CHECKING:
 KINDS = {  # kind -> its trainer and its settings; to add one: a class that keeps `kinds.Training`, and a line here
     "stylegan2": ("generators.training.trainer:Trainer", "generators.training.config:TrainConfig"),
     "encoder": ("generators.training.trainer:Trainer", "generators.training.config:EncodeConfig"),
-    "ae": ("generators.training.methods.autoencode:AutoencodeTrainer", "generators.training.methods.autoencode:AutoencodeConfig"),
-    "sparse": ("generators.training.methods.autoencode:AutoencodeTrainer", "generators.training.methods.autoencode:SparseConfig"),
+    "ae": (
+        "generators.training.methods.autoencode:AutoencodeTrainer",
+        "generators.training.methods.autoencode:AutoencodeConfig",
+    ),
+    "sparse": (
+        "generators.training.methods.autoencode:AutoencodeTrainer",
+        "generators.training.methods.autoencode:SparseConfig",
+    ),
     "contractive": (
         "generators.training.methods.autoencode:AutoencodeTrainer",
         "generators.training.methods.autoencode:ContractiveConfig",
     ),
-    "denoising": ("generators.training.methods.autoencode:AutoencodeTrainer", "generators.training.methods.autoencode:DenoisingConfig"),
-    "vae": ("generators.training.methods.autoencode:AutoencodeTrainer", "generators.training.methods.autoencode:VAEConfig"),
+    "denoising": (
+        "generators.training.methods.autoencode:AutoencodeTrainer",
+        "generators.training.methods.autoencode:DenoisingConfig",
+    ),
+    "vae": (
+        "generators.training.methods.autoencode:AutoencodeTrainer",
+        "generators.training.methods.autoencode:VAEConfig",
+    ),
     "pca": ("generators.training.methods.pca:PCATrainer", "generators.training.methods.pca:FitConfig"),
 }
 SETTINGS = "settings.json"  # in the folder of a run
-SIZES = {"resolution", "img_channels", "channels", "subpixel", "w_dim", "mapping_layers", "mapping_lr", "flow_steps",
-         "linear", "joint", "dim", "layers", "widths", "code", "likelihood"}  # fmt: skip
+SIZES = set(
+    "resolution img_channels channels subpixel w_dim mapping_layers mapping_lr flow_steps linear "
+    "joint dim layers widths code likelihood".split()
+)  # what fixes the shape of the networks
 
 
 def settings_of(kind: str) -> type:

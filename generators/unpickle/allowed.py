@@ -246,11 +246,18 @@ CLASSES = {
 STORAGES = {
     Name(f"torch.{name}Storage"): dtype
     for name, dtype in {
-        "Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16,
-        "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
+        "Float": torch.float32,
+        "Double": torch.float64,
+        "Half": torch.float16,
+        "BFloat16": torch.bfloat16,
+        "Long": torch.int64,
+        "Int": torch.int32,
+        "Short": torch.int16,
+        "Char": torch.int8,
+        "Byte": torch.uint8,
         "Bool": torch.bool,
     }.items()
-} | {Name("torch.storage.UntypedStorage"): torch.uint8}  # fmt: skip
+} | {Name("torch.storage.UntypedStorage"): torch.uint8}
 BUILDERS: dict[str, Callable[..., object]] = {
     **{f"{module}.EasyDict": dictionary for module in ("dnnlib", "dnnlib.util")},
     "collections.OrderedDict": dictionary,
@@ -272,8 +279,13 @@ BUILDERS: dict[str, Callable[..., object]] = {
     "torch._utils._rebuild_parameter_with_state": parameter,
     "torch.Size": torch_size,
     "torch.device": device,
-}  # fmt: skip
+}
 INERT = {  # named, never called
-    "numpy.ndarray", "builtins.object", "builtins.dict", "__builtin__.object", "__builtin__.dict", *STORAGES,
+    "numpy.ndarray",
+    "builtins.object",
+    "builtins.dict",
+    "__builtin__.object",
+    "__builtin__.dict",
+    *STORAGES,
     *(f"torch.{name}" for name in ("float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8", "bool")),
-}  # fmt: skip
+}

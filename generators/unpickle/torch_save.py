@@ -46,8 +46,11 @@ def load_torch(file: BufferedIOBase, name: str | Path) -> Any:
 def let_through() -> list[Any]:
     """What `torch.load` may build besides its own."""
     multiarray = np._core.multiarray  # type: ignore[attr-defined]
-    functions = [(getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
-                 for name in ("_reconstruct", "scalar") for core in ("core", "_core")]  # fmt: skip
+    functions = [
+        (getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
+        for name in ("_reconstruct", "scalar")
+        for core in ("core", "_core")
+    ]
     kinds = [type(np.dtype(text)) for text in sorted(NUMBERS - {"O", "O8"})]
     return [argparse.Namespace, *functions, np.ndarray, np.dtype, *kinds]
 

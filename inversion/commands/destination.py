@@ -1,20 +1,20 @@
 """Where pictures go: one file, numbered files in a folder, a labelled sheet, or standard output."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+import click
 
-from generators.base import Generator
-from generators.pictures.image import WRITES, sheet, to_pil, write_image
 from generators.storage import check_folder
+from inversion.commands.terminal import tell, wants_json
 from inversion.errors import ImageError, SettingsError
-from inversion.files.latent_file import save
-from inversion.latent import Latent, stack, synthesize
+
+if TYPE_CHECKING:
+    from generators.base import Generator
+    from inversion.latent import Latent
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Made:
     """The latent of a picture, its label on a sheet, and what else to tell about it (JSON values)."""
 
     label: str
-    latent: Latent
+    latent: "Latent"
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -58,12 +58,16 @@ class Destination:
 
 
 def deliver(
-    generator: Generator, made: Sequence[Made], to: Destination, kind: str, *, parents: Sequence[Made] = ()
+    generator: "Generator", made: Sequence[Made], to: Destination, kind: str, *, parents: Sequence[Made] = ()
 ) -> list[dict[str, Any]]:
     """Render latents and write the pictures; gives a record for each, with its file and, where saved, its latent.
 
     parents stand first on a sheet, and get no file of their own. kind names files, and the command in saved latents.
     """
+    from generators.pictures.image import write_image
+    from generators.pictures.sheet import sheet
+    from inversion.latent import render_all
+
     everyone = [*parents, *made]
     pictures = list(render_all(generator, (one.latent for one in everyone)))
     files = to.files(kind)
@@ -74,38 +78,56 @@ def deliver(
         tile = max(192, min(512, generator.img_resolution))
         page = sheet(pictures, [one.label for one in everyone], tile=tile)
         write_image(page, Path(to.out, "sheet.png") if to.folder else to.out)
-    records = []
-    for i, (one, file) in enumerate(zip(made, files, strict=True), 1):
-        records.append({"file": file, **one.about})
-        if to.save_latents:
-            number = "" if to.folder or to.count == 1 else f"-{i}"
-            path = Path(file).with_name(f"{Path(file).stem}{number}.latent.safetensors")
-            save(one.latent, path, generator, {"command": kind, **one.about})
-            records[-1]["latent"] = str(path)
-    return records
+    return [
+        record_of(generator, one, file, to, kind, i) for i, (one, file) in enumerate(zip(made, files, strict=True), 1)
+    ]
 
 
-def render_all(generator: Generator, latents: Iterable[Latent], *, chunk: int = 1) -> Iterator[Image.Image]:
-    """A picture for each image of the latents, as they are asked for.
+def record_of(generator: "Generator", one: Made, file: str, to: Destination, kind: str, index: int) -> dict[str, Any]:
+    """The record of a picture, whose latent is saved beside it where that is wanted."""
+    from inversion.files.latent_file import save
 
-    One by one they equal those of single calls bit for bit; chunk latents at a time is faster, and equal to rounding.
-    """
-    queue = iter(latents)
-    while part := list(islice(queue, chunk)):
-        for latent in [stack(part)] if chunk > 1 else stack(part).split():
-            for image in synthesize(generator, latent):
-                yield to_pil(image)
+    record = {"file": file, **one.about}
+    if to.save_latents:
+        number = "" if to.folder or to.count == 1 else f"-{index}"
+        path = Path(file).with_name(f"{Path(file).stem}{number}.latent.safetensors")
+        save(one.latent, path, generator, {"command": kind, **one.about})
+        record["latent"] = str(path)
+    return record
 
 
 def is_folder(out: str) -> bool:
     return out.endswith(("/", os.sep)) or Path(out).is_dir()
 
 
-def check_place(out: str, kinds: Iterable[str] = tuple(WRITES)) -> None:
-    """ImageError unless a picture of one of these kinds could be written to out, or PNG into it, if it is a folder."""
+def check_place(out: str, kinds: Iterable[str] | None = None) -> None:
+    """ImageError unless out could be a file of one of these kinds (None: any picture), or a folder for PNG."""
+    from generators.pictures.image import WRITES
+
     if out == "-":
         return
+    kinds = tuple(WRITES) if kinds is None else kinds
     suffix = Path(out).suffix.lower().lstrip(".")
     if not is_folder(out) and suffix not in kinds:
         raise ImageError(f"{out} has the suffix {suffix!r}; name it with one of .{', .'.join(kinds)}")
     check_folder(Path(out) if is_folder(out) else Path(out).parent)
+
+
+def destination(out: str, count: int = 1, sheet: bool | None = None, save_latents: bool = False) -> Destination:
+    """Where pictures go, checked before the work starts."""
+    if out == "-" and wants_json():
+        raise click.UsageError("with -o - the picture goes to standard output; leave --json out")
+    to = Destination(out, count, sheet, save_latents)
+    to.check()
+    return to
+
+
+def write(
+    generator: "Generator", made: Sequence[Made], to: Destination, kind: str, parents: Sequence[Made] = ()
+) -> None:
+    """Write the pictures, and tell where they are."""
+    told = {"-"}
+    for record in deliver(generator, made, to, kind, parents=parents):
+        if wants_json() or record["file"] not in told:
+            tell(record, record["file"])
+        told.add(record["file"])

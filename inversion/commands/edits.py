@@ -6,21 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.commands.terminal import (
-    OUT,
-    PHOTO,
-    SAVE,
-    SEED,
-    SHEET,
-    Numbers,
-    counted,
-    destination,
-    options,
-    progress,
-    tell,
-    with_generator,
-    write,
-)
+from inversion.commands.destination import destination, write
+from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, Numbers, options, with_generator
+from inversion.commands.terminal import counted, progress, tell
 
 if TYPE_CHECKING:
     from generators.base import Generator
@@ -34,8 +22,17 @@ if TYPE_CHECKING:
 @click.option("--children", type=click.IntRange(1), metavar="N", help="N siblings, drawn anew at each resolution.")
 @options(SEED, SHEET, SAVE)
 @with_generator
-def blend(generator: "Generator", sources: Sequence[str], out: str, weights: tuple[float, ...] | None,
-          children: int | None, seed: int, sheet: bool | None, save_latents: bool, **photo: Any) -> None:
+def blend(
+    generator: "Generator",
+    sources: Sequence[str],
+    out: str,
+    weights: tuple[float, ...] | None,
+    children: int | None,
+    seed: int,
+    sheet: bool | None,
+    save_latents: bool,
+    **photo: Any,
+) -> None:
     """Blend sources: their mean, or children.
 
     The mean is weighted; children draw how much of each parent they take at each resolution, so that siblings differ.
@@ -43,17 +40,17 @@ def blend(generator: "Generator", sources: Sequence[str], out: str, weights: tup
     Several children in one file come as a sheet, after their parents; in a folder/ as numbered files. --json tells
     the shares.
     """
+    from inversion import edit
     from inversion.commands.destination import Made
-    from inversion.edit import family
-    from inversion.edit import move as edit
+    from inversion.edit.mix import normalized
 
     if len(sources) < 2 or (weights and children):
         raise click.UsageError("give two sources or more" if len(sources) < 2 else "children draw their own weights")
-    shares = edit.normalized(weights or [1.0] * len(sources), len(sources))
+    shares = normalized(weights or [1.0] * len(sources), len(sources))
     to = destination(out, children or 1, sheet, save_latents)
     latents = opened(generator, sources, **photo)
     if children:
-        drawn = enumerate(family.children(latents, generator, count=children, seed=seed), 1)
+        drawn = enumerate(edit.children(latents, generator, count=children, seed=seed), 1)
         made = [Made(f"child {i}", child.latent, {"child": i, "weights": child.weights}) for i, child in drawn]
     else:
         made = [Made("blend", edit.blend(latents, shares), {"weights": shares})]
@@ -72,12 +69,23 @@ def blend(generator: "Generator", sources: Sequence[str], out: str, weights: tup
 @click.option("--ease/--no-ease", default=True, help="Slow down at each source.")
 @click.option("--scale", type=click.IntRange(1), metavar="N", help="Enlarge so many times.  [a film to 256 px]")
 @with_generator
-def interpolate(generator: "Generator", sources: Sequence[str], out: str, frames: int, fps: float, kind: str,
-                loop: bool, ease: bool, scale: int | None, **photo: Any) -> None:
+def interpolate(
+    generator: "Generator",
+    sources: Sequence[str],
+    out: str,
+    frames: int,
+    fps: float,
+    kind: str,
+    loop: bool,
+    ease: bool,
+    scale: int | None,
+    **photo: Any,
+) -> None:
     """Walk from source to source, as a film."""
-    from inversion.commands.destination import check_place, render_all
+    from inversion.commands.destination import check_place
+    from inversion.config import LatentSpace
     from inversion.edit.move import path
-    from inversion.latent import LatentSpace, at_a_time
+    from inversion.latent import at_a_time, render_all
     from inversion.views.video import write_video
 
     if not 2 <= len(sources) <= frames:
@@ -99,14 +107,22 @@ def interpolate(generator: "Generator", sources: Sequence[str], out: str, frames
 @click.option("--fine", type=click.Choice(["a", "b", "c"]), help="Colours and detail: from 64 px on.  [as middle]")
 @options(SAVE)
 @with_generator
-def mix(generator: "Generator", sources: Sequence[str], out: str, coarse: str, middle: str, fine: str | None,
-        save_latents: bool, **photo: Any) -> None:
+def mix(
+    generator: "Generator",
+    sources: Sequence[str],
+    out: str,
+    coarse: str,
+    middle: str,
+    fine: str | None,
+    save_latents: bool,
+    **photo: Any,
+) -> None:
     """Mix two or three sources by resolution.
 
     Each group of layers comes from one source; they are called a, b and c in their order.
     """
+    from inversion import edit
     from inversion.commands.destination import Made
-    from inversion.edit import move as edit
 
     letters = {"coarse": coarse, "middle": middle, "fine": fine or middle}
     if not 2 <= len(sources) <= 3 or max(letters.values()) > "abc"[len(sources) - 1]:
@@ -125,8 +141,16 @@ def mix(generator: "Generator", sources: Sequence[str], out: str, coarse: str, m
 @click.option("--label", type=int, metavar="N", help="Class to draw, from 0, where the generator knows classes.")
 @options(SHEET, SAVE)
 @with_generator
-def sample(generator: "Generator", out: str, count: int, seed: int, truncation: float, label: int | None,
-           sheet: bool | None, save_latents: bool) -> None:
+def sample(
+    generator: "Generator",
+    out: str,
+    count: int,
+    seed: int,
+    truncation: float,
+    label: int | None,
+    sheet: bool | None,
+    save_latents: bool,
+) -> None:
     """Draw pictures from the generator."""
     from inversion.commands.destination import Made
     from inversion.edit.move import check_finite
@@ -157,17 +181,26 @@ def render(generator: "Generator", files: Sequence[str], out: str, sheet: bool |
     write(generator, made, destination(out, len(made), sheet), "render")
 
 
-def opened(generator: "Generator", sources: Sequence[str], *, recipe: str, steps: int | None, align: bool,
-           face: int | None) -> list["Latent"]:
+def opened(
+    generator: "Generator", sources: Sequence[str], *, recipe: str, steps: int | None, align: bool, face: int | None
+) -> list["Latent"]:
     """A latent for each source, photographs inverted on the way, all in one space."""
     from generators.storage import cache_folder
-    from inversion.files.cache import latents_of
-    from inversion.recipes import config_of
+    from inversion.config import config_of
+    from inversion.inverter import latents_of
 
     config = config_of(generator, recipe, steps=steps)
     with progress(config.steps) as bar:
-        return latents_of(sources, generator, config, recipe=recipe, align=align, face=face, progress=bar,
-                          cache=cache_folder("inversions"))
+        return latents_of(
+            sources,
+            generator,
+            config,
+            recipe=recipe,
+            align=align,
+            face=face,
+            progress=bar,
+            cache=cache_folder("inversions"),
+        )
 
 
 def name_of(source: str) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inversion.commands.terminal import FILE, SEED, STEPS, counted, fail, options, say, tell, with_generator
+from inversion.commands.options import FILE, SEED, STEPS, options, with_generator
+from inversion.commands.terminal import counted, fail, say, tell
 
 if TYPE_CHECKING:
     from generators.base import Generator
@@ -23,19 +24,41 @@ CODES = options(
 @click.option("-o", "--out", type=FILE, metavar="FILE", help="A picture: .png, .svg or .pdf.")
 @click.option("--html", type=FILE, metavar="FILE", help="A page to turn, zoom and point at, that needs no network.")
 @click.option("--dims", type=click.Choice(["2", "3"]), default="2", show_default=True)
-@click.option("--method", type=click.Choice(["raw", "pca", "tsne", "umap"]),
-              help="From codes to places.  [default: raw if codes have so few numbers, else pca]")
+@click.option(
+    "--method",
+    type=click.Choice(["raw", "pca", "tsne", "umap"]),
+    help="From codes to places.  [default: raw if codes have so few numbers, else pca]",
+)
 @click.option("--thumbnails", is_flag=True, help="Draw pictures where they have room.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="N of the pictures, drawn at random.")
 @click.option("--grid", is_flag=True, help="Instead, the images between four sources.")
 @click.option("--tiles", type=click.IntRange(2), default=7, show_default=True, help="Of the grid, a side.")
-@click.option("--kind", type=click.Choice(["spherical", "linear"]), default="spherical", show_default=True,
-              help="Of the grid's walks.")
+@click.option(
+    "--kind",
+    type=click.Choice(["spherical", "linear"]),
+    default="spherical",
+    show_default=True,
+    help="Of the grid's walks.",
+)
 @options(CODES, SEED)
 @with_generator
-def plot(generator: "Generator", sources: Sequence[str], out: Path | None, html: Path | None, dims: str,
-         method: str | None, thumbnails: bool, limit: int | None, grid: bool, tiles: int, kind: str,
-         recipe: str | None, steps: int | None, align: bool, seed: int) -> None:
+def plot(
+    generator: "Generator",
+    sources: Sequence[str],
+    out: Path | None,
+    html: Path | None,
+    dims: str,
+    method: str | None,
+    thumbnails: bool,
+    limit: int | None,
+    grid: bool,
+    tiles: int,
+    kind: str,
+    recipe: str | None,
+    steps: int | None,
+    align: bool,
+    seed: int,
+) -> None:
     """Draw codes in the plane or in space.
 
     SOURCEs are folders or zips of pictures, pictures, saved latents, folders of those, or the word digits. A picture's
@@ -59,8 +82,15 @@ def plot(generator: "Generator", sources: Sequence[str], out: Path | None, html:
         assert out is not None
         return draw_grid(generator, sources, out, tiles=tiles, kind=kind, recipe=recipe, steps=steps, align=align)
     config = settings_for(generator, recipe, steps=steps, seed=seed)
-    codes = collect(sources, generator, config=config, align=align, limit=limit, counted=counted,
-                    skipped=lambda file, why: say(f"skipped {file}: {why}"))
+    codes = collect(
+        sources,
+        generator,
+        config=config,
+        align=align,
+        limit=limit,
+        counted=counted,
+        skipped=lambda file, why: say(f"skipped {file}: {why}"),
+    )
     points = points_of(codes, generator, dims=int(dims), method=method, seed=seed)
     if out is not None:
         draw(points, out, thumbnails=thumbnails)
@@ -70,8 +100,17 @@ def plot(generator: "Generator", sources: Sequence[str], out: Path | None, html:
         tell({"file": str(html), "codes": len(codes), "axes": points.axes}, str(html))
 
 
-def draw_grid(generator: "Generator", sources: Sequence[str], out: Path, *, tiles: int, kind: str,
-              recipe: str | None, steps: int | None, align: bool) -> None:
+def draw_grid(
+    generator: "Generator",
+    sources: Sequence[str],
+    out: Path,
+    *,
+    tiles: int,
+    kind: str,
+    recipe: str | None,
+    steps: int | None,
+    align: bool,
+) -> None:
     """The manifold between four sources, photographs inverted on the way."""
     from generators.pictures.image import write_image
     from inversion.commands.edits import opened
@@ -87,12 +126,26 @@ def draw_grid(generator: "Generator", sources: Sequence[str], out: Path, *, tile
 @click.argument("folder")
 @click.option("-o", "--out", metavar="FILE", help="A contact sheet: the query first, then the nearest with distances.")
 @click.option("-n", "count", type=click.IntRange(1), default=11, show_default=True, help="How many.")
-@click.option("--metric", type=click.Choice(["raw", "whitened", "identity"]), default="raw", show_default=True,
-              help="Distance of codes; in units of their spread; or of faces.")
+@click.option(
+    "--metric",
+    type=click.Choice(["raw", "whitened", "identity"]),
+    default="raw",
+    show_default=True,
+    help="Distance of codes; in units of their spread; or of faces.",
+)
 @options(CODES)
 @with_generator
-def search(generator: "Generator", query: str, folder: str, out: str | None, count: int, metric: str,
-           recipe: str | None, steps: int | None, align: bool) -> None:
+def search(
+    generator: "Generator",
+    query: str,
+    folder: str,
+    out: str | None,
+    count: int,
+    metric: str,
+    recipe: str | None,
+    steps: int | None,
+    align: bool,
+) -> None:
     """Find the nearest pictures of a folder.
 
     QUERY is a photograph or a saved latent, FOLDER a folder or a zip of pictures, or the word digits. What pictures
@@ -108,8 +161,9 @@ def search(generator: "Generator", query: str, folder: str, out: str | None, cou
         check_place(out)
     config = settings_for(generator, recipe, steps=steps)
     try:
-        found = find(query, folder, generator, metric=metric, count=count, config=config, align=align, counted=counted,
-                     say=say)
+        found = find(
+            query, folder, generator, metric=metric, count=count, config=config, align=align, counted=counted, say=say
+        )
     except KeyboardInterrupt:
         fail("stopped; what was encoded is kept, and the same command goes on from there", 130)
     for name, why in found.skipped.items():

@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.commands.terminal import (
-    FILE,
-    GENERATOR,
-    JSON,
-    fail,
-    loaded,
-    options,
-    say,
-    tell,
-)
+from inversion.commands.options import FILE, GENERATOR, JSON, options
+from inversion.commands.terminal import fail, loaded, say, tell
 
 if TYPE_CHECKING:
     from generators.hub.download import Progress
@@ -43,8 +35,12 @@ def list_generators(wanted: str | None, offline: bool) -> None:
         size = "" if record["resolution"] is None else "  {resolution} px".format(**record)
         count = "" if record["parameters"] is None else "  {parameters:,} parameters".format(**record)
         data = ", ".join(record["data"]) if isinstance(record["data"], list) else record["data"]
-        tell(record, "{name}{size}{count}  {source}  licence: {licence}  data: {data}".format(
-            **record | {"size": size, "count": count, "data": data}))
+        tell(
+            record,
+            "{name}{size}{count}  {source}  licence: {licence}  data: {data}".format(
+                **record | {"size": size, "count": count, "data": data}
+            ),
+        )
     if not found:
         say("no generator is packaged; give the path of a model file, or make one with `latent train`")
 
@@ -57,18 +53,32 @@ def packaged(entry: "Entry") -> dict[str, Any]:
     header, tensors = read_file(entry.path)
     own = [t.numel() for key, t in tensors.items() if not key.startswith(("encoder.", "discriminator."))]
     card = header.get("card", {})
-    return {"name": entry.name, "resolution": header["settings"]["img_resolution"], "parameters": sum(own),
-            "source": entry.source, "licence": card.get("licence"), "data": card.get("data"),
-            "file": str(entry.path), "card": None if entry.card is None else str(entry.card)}
+    return {
+        "name": entry.name,
+        "resolution": header["settings"]["img_resolution"],
+        "parameters": sum(own),
+        "source": entry.source,
+        "licence": card.get("licence"),
+        "data": card.get("data"),
+        "file": str(entry.path),
+        "card": None if entry.card is None else str(entry.card),
+    }
 
 
 def public(entry: "Entry") -> dict[str, Any]:
     """What is told of a checkpoint of others."""
     known = entry.checkpoint
-    return {"name": entry.name, "resolution": known and known.resolution, "parameters": None, "source": entry.source,
-            "licence": known.licence if known else "not known here", "data": known.data if known else "not known here",
-            "file": None if entry.path is None else str(entry.path), "card": None,
-            "addresses": list(known.addresses) if known else [entry.name]}
+    return {
+        "name": entry.name,
+        "resolution": known and known.resolution,
+        "parameters": None,
+        "source": entry.source,
+        "licence": known.licence if known else "not known here",
+        "data": known.data if known else "not known here",
+        "file": None if entry.path is None else str(entry.path),
+        "card": None,
+        "addresses": list(known.addresses) if known else [entry.name],
+    }
 
 
 def fetch_one(name: str, offline: bool) -> None:
@@ -87,8 +97,13 @@ def fetch_one(name: str, offline: bool) -> None:
             path = fetch(name, offline=offline, watch=watch)
     except KeyboardInterrupt:
         fail("stopped; the same command goes on from there", 130)
-    record = {"name": name, "file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path),
-              "licence": known and known.licence}
+    record = {
+        "name": name,
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+        "licence": known and known.licence,
+    }
     tell(record, "{file}  {bytes:,} bytes  sha256 {sha256}".format(**record))
 
 
@@ -139,8 +154,12 @@ def convert(checkpoint: str, model: Path, half: bool, licence: str | None) -> No
 @click.command("export", epilog="Examples: latent export portraits p.onnx; latent export me.latent.safetensors me.npz")
 @click.argument("source", metavar="NAME|FILE")
 @click.argument("out", type=FILE)
-@click.option("--format", "kind", type=click.Choice(["stylegan2-pytorch", "onnx"]),
-              help="Of a model.  [default: onnx where OUT ends in .onnx, stylegan2-pytorch where it ends in .pt]")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["stylegan2-pytorch", "onnx"]),
+    help="Of a model.  [default: onnx where OUT ends in .onnx, stylegan2-pytorch where it ends in .pt]",
+)
 @options(GENERATOR, JSON)
 def export_file(source: str, out: Path, kind: str | None, model: str | None) -> None:
     """Write a model or a latent for other people's programs.
@@ -183,8 +202,13 @@ def export_latent(source: str, out: Path, model: str | None) -> None:
     latent = load_latent(source, generator)
     save(latent, out, generator)
     kind = out.suffix.lower()
-    record = {"file": str(out), "format": kind[1:], "generator": generator.name, "space": str(latent.space),
-              "images": len(latent)}
+    record = {
+        "file": str(out),
+        "format": kind[1:],
+        "generator": generator.name,
+        "space": str(latent.space),
+        "images": len(latent),
+    }
     tell(record, "{file}  {space}  {images} image{s}".format(**record, s="" if len(latent) == 1 else "s"))
     if latent.noise and kind in (".npz", ".npy"):
         say("left out: the noise, without which it renders less exactly; .pt has a place for it")

@@ -8,8 +8,7 @@ import click
 from click.core import ParameterSource
 
 from generators.storage import as_json, check_folder, write_bytes
-from inversion.commands.tables import objective_line, record_line, summary_table
-from inversion.commands.terminal import (
+from inversion.commands.options import (
     BATCH,
     CROP,
     DEVICE,
@@ -20,17 +19,11 @@ from inversion.commands.terminal import (
     SEARCH_IN,
     SPACES,
     Numbers,
-    counted,
-    device_of,
-    fail,
-    loaded,
     options,
-    progress,
-    say,
-    tell,
-    wants_json,
     with_generator,
 )
+from inversion.commands.tables import objective_line, record_line, summary_table
+from inversion.commands.terminal import counted, device_of, fail, loaded, progress, say, tell, wants_json
 
 if TYPE_CHECKING:
     from generators.base import Generator
@@ -42,8 +35,18 @@ if TYPE_CHECKING:
 @options(SEARCH, CROP, BATCH)
 @click.option("--init", type=FILE, metavar="LATENT", help="Start from a saved latent.")
 @with_generator
-def invert(generator: "Generator", photos: Sequence[str], out: Path, recipe: str, init: Path | None, batch: int | None,
-           budget: float | None, align: bool, face: int | None, **settings: Any) -> None:
+def invert(
+    generator: "Generator",
+    photos: Sequence[str],
+    out: Path,
+    recipe: str,
+    init: Path | None,
+    batch: int | None,
+    budget: float | None,
+    align: bool,
+    face: int | None,
+    **settings: Any,
+) -> None:
     """Find the latent of each photograph.
 
     PHOTO is a file, a folder for all pictures in it, or - for standard input.
@@ -52,9 +55,9 @@ def invert(generator: "Generator", photos: Sequence[str], out: Path, recipe: str
     best so far.
     """
     from inversion.batch import invert_files, pictures_in
+    from inversion.config import config_of
     from inversion.files.latent_file import load_latent
     from inversion.latent import at_a_time
-    from inversion.recipes import config_of
 
     photos, done, failed = pictures_in(photos), 0, 0
     start = None if init is None else load_latent(init, generator)
@@ -65,8 +68,19 @@ def invert(generator: "Generator", photos: Sequence[str], out: Path, recipe: str
     say(objective_line(config.loss))
     try:
         with progress(config.steps) as bar:
-            for record in invert_files(generator, photos, out, config, recipe=recipe, init=start, budget=budget,
-                                       batch=batch, align=align, face=face, progress=bar):
+            for record in invert_files(
+                generator,
+                photos,
+                out,
+                config,
+                recipe=recipe,
+                init=start,
+                budget=budget,
+                batch=batch,
+                align=align,
+                face=face,
+                progress=bar,
+            ):
                 done, failed = done + 1, failed + ("error" in record)
                 tell(record, record_line(record), err="error" in record)
     except KeyboardInterrupt:
@@ -77,16 +91,29 @@ def invert(generator: "Generator", photos: Sequence[str], out: Path, recipe: str
 
 MODEL_QUALITY = options(
     click.option("--model", "whole", is_flag=True, help="Measure the generator: also samples and midpoints."),
-    click.option("--data", multiple=True, type=FILE, metavar="FOLDER|ZIP",
-                 help="With --model: training pictures, to compare with. Several times for several."),
+    click.option(
+        "--data",
+        multiple=True,
+        type=FILE,
+        metavar="FOLDER|ZIP",
+        help="With --model: training pictures, to compare with. Several times for several.",
+    ),
     click.option("--data-limit", type=int, metavar="N", help="With --model: N of them, drawn at random."),
     click.option("--samples", type=int, metavar="N", help="With --model: samples at each truncation.  [500]"),
     click.option("--pairs", type=int, metavar="N", help="With --model: pairs whose midpoint is looked at.  [100]"),
-    click.option("--steps-list", type=Numbers(int), metavar="N,N,...",
-                 help="With --model: a search of each length.  [20,100,500; or --steps]"),
+    click.option(
+        "--steps-list",
+        type=Numbers(int),
+        metavar="N,N,...",
+        help="With --model: a search of each length.  [20,100,500; or --steps]",
+    ),
     click.option("-o", "--out", type=FILE, metavar="DIR", help="With --model: folder for sheets and quality.json."),
-    click.option("--memorised", type=FILE, metavar="FILE.png",
-                 help="With --model and --data: the samples nearest to a training face."),
+    click.option(
+        "--memorised",
+        type=FILE,
+        metavar="FILE.png",
+        help="With --model and --data: the samples nearest to a training face.",
+    ),
 )
 
 
@@ -94,17 +121,38 @@ MODEL_QUALITY = options(
 @click.argument("source", type=FILE)
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 @options(SEARCH_IN)
-@click.option("--space", multiple=True, metavar="z|w|w_plus|MODEL",
-              help="What moves in a search; or models whose latent spaces are measured instead.")
+@click.option(
+    "--space",
+    multiple=True,
+    metavar="z|w|w_plus|MODEL",
+    help="What moves in a search; or models whose latent spaces are measured instead.",
+)
 @click.option("--align/--no-align", default=False, help="Cut faces out first.  [default: they are portraits already]")
 @click.option("--limit", type=int, metavar="N", help="The first N pictures alone.")
 @click.option("--keep", type=FILE, metavar="DIR", help="Folder for the latents and pictures, as `invert` writes them.")
 @options(BATCH, MODEL_QUALITY, GENERATOR, DEVICE, JSON)
-def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ...], space: tuple[str, ...], recipe: str,
-             align: bool, limit: int | None, batch: int | None, budget: float | None, whole: bool,
-             data: tuple[Path, ...], data_limit: int | None, samples: int | None, pairs: int | None,
-             steps_list: tuple[int, ...] | None, out: Path | None, memorised: Path | None, keep: Path | None,
-             **settings: Any) -> None:
+def evaluate(
+    model: str | None,
+    device: str,
+    source: Path,
+    models: tuple[str, ...],
+    space: tuple[str, ...],
+    recipe: str,
+    align: bool,
+    limit: int | None,
+    batch: int | None,
+    budget: float | None,
+    whole: bool,
+    data: tuple[Path, ...],
+    data_limit: int | None,
+    samples: int | None,
+    pairs: int | None,
+    steps_list: tuple[int, ...] | None,
+    out: Path | None,
+    memorised: Path | None,
+    keep: Path | None,
+    **settings: Any,
+) -> None:
     """Measure reconstruction over portraits, or the whole model.
 
     SOURCE is a folder or a zip of pictures that are aligned already. A line for each, then a summary.
@@ -119,10 +167,10 @@ def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ..
     Labels are SOURCE's folders; a fifth of it is held out, unless --data names what the models were trained on. The
     word digits stands for scikit-learn's, of which the test part is held out.
     """
+    from inversion.config import config_of
     from inversion.latent import at_a_time
     from inversion.measures.reconstruction import evaluate as measure
     from inversion.measures.reconstruction import summarize
-    from inversion.recipes import config_of
 
     asked = {"data_limit": data_limit, "samples": samples, "pairs": pairs, "steps": steps_list}
     places = {"data": data, "out": out, "memorised": memorised}
@@ -143,8 +191,18 @@ def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ..
     config, records = config_of(generator, recipe, **settings), []
     say(objective_line(config.loss))
     with progress(config.steps) as bar:
-        for record in measure(generator, source, config, recipe=recipe, batch=batch, align=align, limit=limit,
-                              budget=budget, progress=bar, keep=keep):
+        for record in measure(
+            generator,
+            source,
+            config,
+            recipe=recipe,
+            batch=batch,
+            align=align,
+            limit=limit,
+            budget=budget,
+            progress=bar,
+            keep=keep,
+        ):
             records.append(record)
             tell(record, record_line(record), err="error" in record)
     summary = summarize(records)
@@ -153,12 +211,20 @@ def evaluate(model: str | None, device: str, source: Path, models: tuple[str, ..
         fail(f"error: {summary['failed']} of {summary['n']} pictures failed")
 
 
-def evaluate_model(generator: "Generator", source: Path, search: dict[str, Any], asked: dict[str, Any], *,
-                   data: tuple[Path, ...], out: Path | None, memorised: Path | None) -> None:
+def evaluate_model(
+    generator: "Generator",
+    source: Path,
+    search: dict[str, Any],
+    asked: dict[str, Any],
+    *,
+    data: tuple[Path, ...],
+    out: Path | None,
+    memorised: Path | None,
+) -> None:
     """Tell `measure_model`'s records and their summary; settings that are None are left at their defaults."""
     from inversion.commands.destination import check_place
-    from inversion.commands.quality_table import quality_line, quality_summary
-    from inversion.measures.model import QualityConfig, measure_model
+    from inversion.commands.tables import quality_line
+    from inversion.measures.model import QualityConfig, measure_model, quality_summary
 
     if memorised is not None and not data:
         raise click.UsageError("--memorised looks among training pictures; give them as --data")
@@ -184,25 +250,49 @@ def evaluate_model(generator: "Generator", source: Path, search: dict[str, Any],
         fail("error: some pictures could not be used; the table says how many")
 
 
-def evaluate_spaces(source: Path, models: Sequence[str], data: tuple[Path, ...], *, device: str, align: bool,
-                    limit: int | None, samples: int | None, seed: int, steps: int | None, **_: Any) -> None:
+def evaluate_spaces(
+    source: Path,
+    models: Sequence[str],
+    data: tuple[Path, ...],
+    *,
+    device: str,
+    align: bool,
+    limit: int | None,
+    samples: int | None,
+    seed: int,
+    steps: int | None,
+    **_: Any,
+) -> None:
     """Tell what `measure_space` finds in each model; UsageError for options that have no part in it."""
     import generators
+    from inversion.commands.tables import space_table
     from inversion.library.collection import settings_for
-    from inversion.measures.space import SpaceConfig, conventions, measure_space, parts, space_table
+    from inversion.measures.space import SpaceConfig, conventions, measure_space, parts
 
     taken = {"source", "models", "space", "device", "json", "data", "align", "limit", "samples", "seed", "steps"}
     context = click.get_current_context()
-    if idle := [param.opts[-1] for param in context.command.params if param.name not in taken
-                and context.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE]:
+    if idle := [
+        param.opts[-1]
+        for param in context.command.params
+        if param.name not in taken and context.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+    ]:
         raise click.UsageError(f"{', '.join(idle)}: not used where --space names models; leave it out")
     given = {} if samples is None else {"samples": samples}
     config, records = SpaceConfig(seed=seed, **given), []
     for name in models:
         model = generators.load(name, device=device_of(device))
         codes = settings_for(model, steps=steps)
-        held, known = parts(source, model, config, data=data, config=codes, align=align, limit=limit, counted=counted,
-                            skipped=lambda file, why: say(f"skipped {file}: {why}"))
+        held, known = parts(
+            source,
+            model,
+            config,
+            data=data,
+            config=codes,
+            align=align,
+            limit=limit,
+            counted=counted,
+            skipped=lambda file, why: say(f"skipped {file}: {why}"),
+        )
         records.append(measure_space(model, held, known, config))
         if wants_json():
             tell(records[-1], "")

@@ -1,12 +1,51 @@
 """What an inversion, an evaluation and an objective say for themselves: as JSON, and as lines for the eye."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
+from inversion.commands.terminal import one_line
 
-def one_line(text: str) -> str:
-    """The text without line breaks."""
-    return " ".join(text.split())
+WIDTH = 118  # characters a line of a convention
+FIGURES = {
+    "pictures": "{} pictures",
+    "samples": "{} samples",
+    "pairs": "{} pairs",
+    "psnr_db": "PSNR {:.2f} dB",
+    "identity": "identity {:.3f}",
+    "same_person": "under 0.6 {:.1%}",
+    "ms": "{:.0f} ms",
+    "face_rate": "face {:.1%}",
+    "identity_between": "identity between {:.3f}",
+    "laplacian_energy": "Laplacian energy {:.5f}",
+    "laplacian_ratio": "Laplacian ratio {:.3f}",
+    "laplacian_to_training": "to training {:.3f}",
+    "sharpness": "sharpness {:.3f}",
+    "frechet": "Fréchet {:.4f}",
+    "path_length": "path length {:.2f}",
+    "nearest_median": "median {:.3f}",
+    "nearest_least": "least {:.3f}",
+    "held_out_median": "held out {:.3f}",
+    "held_out_least": "least {:.3f}",
+    "strangers_median": "random {:.3f}",
+    "nearer_than_tenth": "nearer {:.1%}",
+}
+
+COLUMNS = {  # of the table: measure -> head, format
+    "numbers": ("numbers", "d"),
+    "mse": ("MSE", ".4f"),
+    "psnr_db": ("PSNR dB", ".2f"),
+    "step_mean": ("step", ".4f"),
+    "step_worst": ("worst", ".4f"),
+    "worst_to_mean": ("worst/mean", ".3f"),
+    "detour": ("detour", ".3f"),
+    "between": ("between", ".1%"),
+    "completeness": ("complete", ".1%"),
+    "coverage": ("coverage", ".1%"),
+    "nearest_label": ("1-NN", ".1%"),
+    "same_label": ("same label", ".1%"),
+    "trustworthiness": ("trust", ".3f"),
+}
 
 
 def objective_line(weights: Mapping[str, float]) -> str:
@@ -36,3 +75,28 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     same = "-" if summary["same_person"] is None else f"{summary['same_person']:.1%}"
     of = f"{summary['faces']} faces; {summary['n']} pictures, {summary['failed']} of them failed"
     return "\n".join([*rows, f"same person (identity under 0.6): {same} of {of}"])
+
+
+def space_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """What `measure_space` gives for several models, as an aligned table; `conventions` says what it means."""
+    shown = {key: one for key, one in COLUMNS.items() if any(record[key] is not None for record in records)}
+    rows = [["model", *(head for head, _ in shown.values())]]
+    for record in records:
+        cells = ("-" if record[key] is None else format(record[key], how) for key, (_, how) in shown.items())
+        rows.append([record["model"], *cells])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    return "\n".join(lines)
+
+
+def quality_line(record: Mapping[str, Any], previous: str | None = None) -> str:
+    """A record of `measure_model` as a line; under its convention, unless the previous line was of the same measure."""
+    told = [text.format(record[name]) for name, text in FIGURES.items() if record.get(name) is not None]
+    told += [f"no {name}: {why}" for name, why in record["missing"].items()]
+    told += [f"{record['failed']} failed"] if record.get("failed") else []
+    line = f"  {record['setting']:<34}{'  '.join(told)}"
+    measure = record["measure"]
+    from inversion.measures.model import CONVENTIONS
+
+    convention = fill(f"{measure.replace('_', ' ')}: {CONVENTIONS[measure]}", WIDTH)
+    return line if measure == previous else f"{convention}\n{line}"

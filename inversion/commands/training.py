@@ -1,28 +1,23 @@
 """A model from a folder of pictures."""
 
-from collections.abc import Callable, Sequence
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator as Steps
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from generators.errors import TrainingError
 from generators.training.settings import KINDS
-from inversion.commands.terminal import (
-    DEVICE,
-    FILE,
-    JSON,
-    Grouped,
-    Numbers,
-    Seconds,
-    counted,
-    device_of,
-    fail,
-    follow,
-    grouped,
-    options,
-    say,
-)
+from inversion.commands.options import DEVICE, FILE, JSON, Grouped, Numbers, Seconds, grouped, options
+from inversion.commands.terminal import counted, device_of, fail, say
+
+if TYPE_CHECKING:
+    from generators.training.record.record import Progress
+from inversion.commands.terminal import tell, wants_json
 
 N, X, LIST, CHOICE, FLAG = click.IntRange(1), click.FloatRange(0), Numbers(int), click.Choice, bool
 NONE = click.IntRange(0)  # a number that may be none
@@ -109,8 +104,13 @@ def settings(group: str) -> Callable:
 @click.command(cls=Grouped, epilog="Example: latent train faces.zip more/ -o faces.safetensors --shares 3,1")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=FILE)
 @click.option("-o", "--out", required=True, type=FILE, metavar="MODEL", help="The model file to write.")
-@click.option("--kind", type=click.Choice([*KINDS]), default="stylegan2", show_default=True,
-              help="A generator, an encoder for the one of --init, or an autoencoder.")
+@click.option(
+    "--kind",
+    type=click.Choice([*KINDS]),
+    default="stylegan2",
+    show_default=True,
+    help="A generator, an encoder for the one of --init, or an autoencoder.",
+)
 @click.option("--init", metavar="NAME|FILE", help="Start from a model; it may be smaller than this run.")
 @click.option("--shares", type=Numbers(), help="How often each source is drawn.  [default: by its pictures]")
 @click.option("--holdout", type=click.IntRange(1), default=100, show_default=True, help="Pictures kept for measuring.")
@@ -120,11 +120,23 @@ def settings(group: str) -> Callable:
 @grouped("The run", "--run", type=FILE, metavar="DIR", help="Checkpoints, curves, samples.  [MODEL.run]")
 @grouped("The run", "--resume", is_flag=True, help="Go on from the last checkpoint, with its settings and those given.")
 @grouped("The run", "--every", type=Seconds(), default="4m", help="Time between checkpoints.  [4m]")
-@grouped("The run", "--snapshot-every", type=click.IntRange(1), metavar="N",
-         help="Images between sheets of samples; a report comes ten times as often.  [a fiftieth of --images, or 1000]")
+@grouped(
+    "The run",
+    "--snapshot-every",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Images between sheets of samples; a report comes ten times as often.  [a fiftieth of --images, or 1000]",
+)
 @options(*map(settings, SETTINGS))
-def train(sources: Sequence[Path], out: Path, shares: tuple[float, ...] | None, run: Path | None, resume: bool,
-          device: str, **rest: Any) -> None:
+def train(
+    sources: Sequence[Path],
+    out: Path,
+    shares: tuple[float, ...] | None,
+    run: Path | None,
+    resume: bool,
+    device: str,
+    **rest: Any,
+) -> None:
     """Train a generator and its encoder.
 
     SOURCEs are folders or zips of aligned pictures, of which the centre square is taken; the word digits is
@@ -142,9 +154,22 @@ def train(sources: Sequence[Path], out: Path, shares: tuple[float, ...] | None, 
         train_here(sources, out, shares, run, resume, device, **rest)
 
 
-def train_here(sources: Sequence[Path], out: Path, shares: tuple[float, ...] | None, run: Path, resume: bool,
-               device: str, kind: str, init: str | None, licence: str, subject: str | None, holdout: int,
-               every: float, snapshot_every: int | None, **found: Any) -> None:
+def train_here(
+    sources: Sequence[Path],
+    out: Path,
+    shares: tuple[float, ...] | None,
+    run: Path,
+    resume: bool,
+    device: str,
+    kind: str,
+    init: str | None,
+    licence: str,
+    subject: str | None,
+    holdout: int,
+    every: float,
+    snapshot_every: int | None,
+    **found: Any,
+) -> None:
     """Train in this process, which may be one of several; only the main one talks."""
     import torch
 
@@ -160,15 +185,94 @@ def train_here(sources: Sequence[Path], out: Path, shares: tuple[float, ...] | N
     given = {name: value for name, value in found.items() if value is not None}
     config = train_config(kind, sources=sources, resume=run if resume else None, init=start, **given)
     channels = getattr(config, "img_channels", 3)
-    pictures = load_pictures(sources, config.resolution, channels=channels, shares=shares, cache=run / "pictures.u8",
-                             watch=lambda files: counted(files, "pictures", len(files)))
+    pictures = load_pictures(
+        sources,
+        config.resolution,
+        channels=channels,
+        shares=shares,
+        cache=run / "pictures.u8",
+        watch=lambda files: counted(files, "pictures", len(files)),
+    )
     lines = report_pictures(pictures) + (report_resumed(run, config, len(pictures.images)) if resume else [])
     for line in lines if is_main() else []:
         say(line)
     card = model_card(kind, sources, pictures, start, licence=licence, subject=subject)
-    steps = train_steps(pictures, out, config, run=run, kind=kind, resume=resume, every=every, holdout=holdout,
-                        snapshot_every=snapshot_every, card=card, device=device, init=start, main=is_main())
+    steps = train_steps(
+        pictures,
+        out,
+        config,
+        run=run,
+        kind=kind,
+        resume=resume,
+        every=every,
+        holdout=holdout,
+        snapshot_every=snapshot_every,
+        card=card,
+        device=device,
+        init=start,
+        main=is_main(),
+    )
     if stopped := follow(steps, quiet=not is_main()):
         fail(f"stopped; the same command with --resume goes on from {run / 'checkpoint.pt'}", 128 + stopped)
     if is_main():
         say(f"the best model is {out}; the curves and samples of the run are in {run}")
+
+
+def follow(steps: "Steps[Progress]", *, quiet: bool = False) -> int | None:
+    """Run a training to its end, with a bar where somebody looks, and else a line at each report.
+
+    Ctrl-C, or being told to terminate, ends it after the step at hand, with a checkpoint; gives that signal's number.
+    quiet: tell nothing, and let another process decide when to end.
+    """
+    from tqdm import tqdm
+
+    with stoppable() as stopped, closing(steps), tqdm(disable=quiet or None, dynamic_ncols=True, unit="img") as bar:
+        for step in steps:
+            if bar.total is None:
+                bar.total, bar.initial, bar.n = step.images, step.images_seen, step.images_seen
+            bar.set_postfix_str(loss_line(step.losses), refresh=False)
+            bar.update(step.images_seen - bar.n)
+            if step.due and not quiet:
+                report(step, bar.disable or step.psnr is not None)
+            if (number := stopped()) and not quiet:
+                return number
+    return None
+
+
+def report(step: "Progress", aloud: bool) -> None:
+    """A step as JSON where it is wanted, else as a line on standard error if it is to be said aloud."""
+    from dataclasses import asdict
+
+    from tqdm import tqdm
+
+    if wants_json():
+        tell({name: value for name, value in asdict(step).items() if name != "due"}, "")
+    elif aloud:
+        parts = [f"{step.images_seen} of {step.images} images", f"{step.images_per_second:.1f}/s"]
+        parts += [] if step.psnr is None else [f"{step.psnr:.2f} dB"]
+        parts.append(loss_line(step.losses))
+        with tqdm.external_write_mode(sys.stderr):
+            say(", ".join([*parts, f"{tqdm.format_interval(step.seconds_left)} left"]))
+
+
+def loss_line(losses: dict[str, float]) -> str:
+    """Losses in one line, without counts of nothing."""
+    return " ".join(f"{name} {value:.3g}" for name, value in losses.items() if value or name != "skipped")
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], int]]:
+    """A function that gives the signal of Ctrl-C, or to terminate, once it came, else 0; the second ends at once."""
+    came: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: came[0] if came else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,13 @@
+"""Edits: pure functions from latents to a latent. To add one, write a function, and a line here."""
+
+from inversion.edit.family import Child as Child
+from inversion.edit.family import ChildConfig as ChildConfig
+from inversion.edit.family import children as children
+from inversion.edit.mix import blend as blend
+from inversion.edit.mix import crossover as crossover
+from inversion.edit.mix import mix as mix
+from inversion.edit.mix import mix_noise as mix_noise
+from inversion.edit.move import apply_direction as apply_direction
+from inversion.edit.move import interpolate as interpolate
+from inversion.edit.move import path as path
+from inversion.edit.move import truncate as truncate

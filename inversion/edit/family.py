@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from generators.base import Generator
-from inversion.edit.move import check_alike, check_w_plus, mix_noise, placing
+from inversion.config import LatentSpace
+from inversion.edit.mix import mix_noise, placing
 from inversion.errors import SettingsError
-from inversion.latent import Latent, LatentSpace
+from inversion.latent import Latent, check_alike, check_w_plus
 
 Weights = dict[int, tuple[float, ...]]  # resolution in px -> one share per parent, summing to one
 

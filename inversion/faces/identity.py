@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inversion.errors import FeatureError
-from inversion.faces.align import chip_details, model_file
+from inversion.faces.detect import chip_details, model_file
 
 CHIP_PX, PADDING = 150, 0.25  # what the network takes, and how much is left around the face
 MEAN = (122.782, 117.001, 104.298)  # of R, G and B in [0, 255]

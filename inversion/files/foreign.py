@@ -19,8 +19,9 @@ from generators.errors import ModelFileError
 from generators.unpickle.allowed import ITEM, Budget
 from generators.unpickle.machine import read_pickle, refusals
 from generators.unpickle.torch_save import load_torch
+from inversion.config import LatentSpace
 from inversion.errors import LatentFileError, SettingsError
-from inversion.latent import Latent, LatentSpace
+from inversion.latent import Latent, check_fits, check_tensors, misfit
 
 FOREIGN = (".npz", ".npy", ".pt", ".pth")
 CODES = ("w", "ws", "w_plus", "latent", "latents", "latent_code", "latent_codes")  # what programs call them
@@ -131,8 +132,9 @@ def read_npy(file: io.BufferedIOBase, size: int) -> Any:
     """One array, or what an object array holds; size is how many bytes there are."""
     version, begin = np.lib.format.read_magic(file), file.tell() - 8
     reads: dict[tuple, Callable] = {
-        (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0
-    }  # fmt: skip
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
     shape, _, dtype = reads[version](file)
     if dtype.hasobject:
         return read_pickle(file, "it")
@@ -229,34 +231,6 @@ def readable(path: Path) -> Iterator[None]:
     except Exception as error:
         why = f"cannot be read as {path.suffix} ({type(error).__name__}): damaged, or more in it than numbers"
         raise LatentFileError(f"{path} {why}; export it again as .npz with an array w") from error
-
-
-def check_tensors(code: Tensor, space: LatentSpace, noise: Sequence[Tensor], where: str) -> None:
-    """LatentFileError unless code and noise are finite floats of as many dimensions as the space asks."""
-    dims = 3 if space is LatentSpace.W_PLUS else 2
-    if code.ndim != dims or 0 in code.shape:
-        raise LatentFileError(f"{where}: the code is {tuple(code.shape)}; {space} has {dims} dimensions, none empty")
-    for name, tensor in [("code", code), *((f"noise.{i}", n) for i, n in enumerate(noise))]:
-        if not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise LatentFileError(f"{where}: {name} holds values that are not finite numbers; invert again")
-        if name != "code" and (tensor.ndim != 4 or tuple(tensor.shape[:2]) != (len(code), 1)):
-            raise LatentFileError(f"{where}: {name} is {tuple(tensor.shape)}; wanted ({len(code)}, 1, height, width)")
-
-
-def check_fits(latent: Latent, generator: Generator, where: str) -> None:
-    """LatentFileError unless code and noise have the shapes that the generator takes."""
-    shapes = {LatentSpace.Z: (generator.z_dim,), LatentSpace.W: (generator.w_dim,)}
-    wanted = shapes.get(latent.space, (generator.num_ws, generator.w_dim))
-    if tuple(latent.code.shape[1:]) != wanted:
-        raise misfit(where, "code", tuple(latent.code.shape), generator, ("batch", *wanted))
-    noise = tuple(tuple(n.shape[2:]) for n in latent.noise)
-    if noise != tuple(map(tuple, generator.noise_shapes)):
-        raise misfit(where, "noise", noise, generator, generator.noise_shapes)
-
-
-def misfit(where: str, what: str, shape: tuple, generator: Generator, wanted: tuple) -> LatentFileError:
-    takes = str(wanted).replace("'", "")
-    return LatentFileError(f"{where}: {what} is {shape}; {generator.name} takes {takes}; load the generator it is for")
 
 
 def existing(path: Path | str) -> Path:

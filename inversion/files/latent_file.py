@@ -12,10 +12,13 @@ from torch import Tensor
 from generators.base import Generator
 from generators.checkpoints.ours import FORMAT as MODEL
 from generators.storage import write_bytes
+from inversion.config import LatentSpace
 from inversion.errors import LatentFileError, SettingsError
 from inversion.files.foreign import FOREIGN as FOREIGN
-from inversion.files.foreign import check_fits, check_tensors, existing, foreign_bytes, is_numpy, read_latents
-from inversion.latent import Latent, LatentSpace, stack
+from inversion.files.foreign import existing, foreign_bytes, is_numpy, read_latents
+from inversion.latent import Latent, check_fits, check_tensors, stack
+
+LATENTS = (".safetensors", *FOREIGN)  # suffixes of saved latents; anything else is a photograph
 
 FORMAT = "latent-1"
 SUFFIXES = {".safetensors", *FOREIGN}  # of files that `save` writes
@@ -188,3 +191,11 @@ def _version() -> str:
         return metadata.version("latent-inversion")
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def load_one(path: Path, generator: Generator) -> Latent:
+    """The latent of one image; SettingsError where the file holds those of several."""
+    latent = load_latent(path, generator)
+    if len(latent) != 1:
+        raise SettingsError(f"{path} holds the latents of {len(latent)} images; save the one that you mean to a file")
+    return latent

@@ -14,15 +14,14 @@ from torch import Tensor
 from generators.base import Generator
 from generators.pictures.digits import WORD, Digit, digits
 from generators.pictures.image import WRITES, read_image
-from inversion.encoder import encode
+from generators.pictures.sources import Picture, pictures
+from inversion.config import InvertConfig, config_of
 from inversion.errors import ImageError, InversionError
-from inversion.files.cache import LATENTS
-from inversion.files.latent_file import load_latent
+from inversion.files.latent_file import LATENTS, load_latent
+from inversion.guess import encode
+from inversion.inverter import search
 from inversion.latent import at_a_time, synthesize
-from inversion.loop import InvertConfig
-from inversion.measures.reconstruction import Picture, pictures
-from inversion.photograph import load_target, search
-from inversion.recipes import config_of
+from inversion.target import load_target
 
 Counted = Callable[[Iterable[Any], str, int], Iterable[Any]]  # wraps a loop: items, what they are, how many
 

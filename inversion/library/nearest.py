@@ -12,16 +12,17 @@ from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator
-from generators.pictures.image import SOURCE, read_image, sheet, source_name, to_pil
+from generators.pictures.image import SOURCE, read_image, source_name, to_pil
+from generators.pictures.sheet import sheet
 from inversion.batch import attempt
+from inversion.config import InvertConfig
 from inversion.errors import FaceError, ImageError, SettingsError
-from inversion.faces.align import describe
-from inversion.files.cache import LATENTS, load_one
+from inversion.faces.detect import describe
+from inversion.files.latent_file import LATENTS, load_one
 from inversion.latent import synthesize
 from inversion.library.collection import Counted, codes_of, files_of, settings_for
 from inversion.library.index import Measure, update
-from inversion.loop import InvertConfig
-from inversion.photograph import Target, load_target
+from inversion.target import Target, load_target
 
 VERSION = 1  # to be raised when equal settings come to give other numbers, so that old ones are not used
 METRICS = ("raw", "whitened", "identity")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from generators.pictures.image import to_pil
 from inversion.errors import SettingsError
-from inversion.faces.align import describe
+from inversion.faces.detect import describe
 from inversion.metrics import laplacian_energy
 
 FEWEST = 200  # descriptors on either side of a Fréchet distance: their covariance has 128 directions

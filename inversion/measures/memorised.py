@@ -49,11 +49,14 @@ def memorised_figures(found: Neighbours) -> dict[str, Any]:
     """
     tenth = float(np.quantile(found.held_out, 0.1))
     return {
-        "samples": len(found.samples), "nearest_median": float(np.median(found.samples)),
-        "nearest_least": float(found.samples.min()), "held_out_median": float(np.median(found.held_out)),
-        "held_out_least": float(found.held_out.min()), "nearer_than_tenth": float((found.samples < tenth).mean()),
+        "samples": len(found.samples),
+        "nearest_median": float(np.median(found.samples)),
+        "nearest_least": float(found.samples.min()),
+        "held_out_median": float(np.median(found.held_out)),
+        "held_out_least": float(found.held_out.min()),
+        "nearer_than_tenth": float((found.samples < tenth).mean()),
         "strangers_median": float(np.median(found.strangers)) if len(found.strangers) else None,
-    }  # fmt: skip
+    }
 
 
 def write_memorised(

@@ -1,7 +1,7 @@
 """How good a generator is: what `latent evaluate --model` measures, a record for each line of its table."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,39 @@ from jaxtyping import Float
 from torch import Tensor
 
 from generators.base import Generator
-from generators.pictures.image import sheet, to_pil, write_image
+from generators.pictures.image import to_pil, write_image
+from generators.pictures.sheet import sheet
+from generators.pictures.sources import Picture, pictures
 from inversion.batch import attempt
+from inversion.config import InvertConfig, LatentSpace, config_of
 from inversion.errors import InversionError, SettingsError
-from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
-from inversion.loop import InvertConfig
+from inversion.inverter import Inversion
+from inversion.latent import Latent, sample_latent, synthesize
 from inversion.measures.diversity import FEWEST, Seen, frechet_distance, look, mean_pairwise, ratio
 from inversion.measures.memorised import MEMORISED, find_neighbours, memorised_figures, write_memorised
-from inversion.measures.reconstruction import Picture, invert_all, pictures, record, summarize
+from inversion.measures.reconstruction import invert_all, record, summarize
 from inversion.measures.smoothness import EPSILON, draw_pairs, look_between, perceptual_path_length, write_midpoints
-from inversion.photograph import Inversion, load_target
-from inversion.recipes import config_of
+from inversion.target import load_target
+
+CONVENTIONS = {
+    "real": "real pictures at the generator's size. Identity: Euclidean distance of dlib's descriptors, pictures "
+    "enlarged to 256 px, mean over all pairs with a face. Laplacian energy: mean square of luma minus blurred luma, "
+    "mean over pictures, relative to the held-out ones'. Fréchet distance of the descriptors: held-out to training "
+    "pictures; of training pictures, a part of them as many as the samples to the rest",
+    "reconstruction": "held-out pictures. Medians; PSNR 10 log10(4 / MSE), images in [-1, 1]; identity: to the picture "
+    "at the generator's size, under 0.6 is one person; milliseconds of search a picture on this machine",
+    "midpoints": "of pairs of inverted held-out people: spherical about w_avg, linear, and the plain average of their "
+    "reconstructions' pixels. Laplacian energy relative to the mean of the two reconstructions', median over pairs; "
+    "sharpness is its root",
+    "path_length": "perceptual path length, Karras et al. 2019, of straight whole paths between samples in w, epsilon "
+    "1e-4, through the model's own discriminator (features of unit length, mean over pixels and levels): comparable "
+    "under one discriminator only",
+    "samples": "measured as the real pictures; Laplacian energy relative to held-out and to training pictures; Fréchet "
+    "distance to the training pictures, or to the held-out ones where there are no others",
+    "memorised": "identity distance of the first 200 samples at the last truncation to the nearest training face, "
+    "beside that of held-out people and of random training faces to one another; nearer: share of samples that lie "
+    "nearer than the nearest tenth of the held-out people, 10 % by chance, more also where samples are all alike",
+}
 
 SHEET_TILES = 100
 Record = dict[str, Any]
@@ -197,19 +219,33 @@ def frechet(a: np.ndarray, b: np.ndarray, missing: dict[str, str], wanted: str |
 def reconstruct(study: Study, setting: str, recipe: str, search: InvertConfig) -> tuple[dict[str, Inversion], Record]:
     """Invert the held-out pictures: what was found, by name, and the line."""
     config = study.config
-    walk = invert_all(study.generator, study.source, search, recipe=recipe, batch=config.batch, align=config.align,
-                      limit=config.limit, budget=config.budget)  # fmt: skip
+    walk = invert_all(
+        study.generator,
+        study.source,
+        search,
+        recipe=recipe,
+        batch=config.batch,
+        align=config.align,
+        limit=config.limit,
+        budget=config.budget,
+    )
     total = len(study.held_out.seen) + study.held_out.failed
     found = dict(study.counted(walk, setting, total))
     people = {name: one for name, one in found.items() if isinstance(one, Inversion)}
     figures = summarize(record(name, one, faces=not study.blind) for name, one in people.items())
     middle, missing = figures["median"], {"faces": study.blind} if study.blind else {}
     return people, {
-        "measure": "reconstruction", "setting": setting, "steps": search.steps, "psnr_db": middle["psnr_db"],
-        "identity": middle["identity"], "same_person": figures["same_person"],
+        "measure": "reconstruction",
+        "setting": setting,
+        "steps": search.steps,
+        "psnr_db": middle["psnr_db"],
+        "identity": middle["identity"],
+        "same_person": figures["same_person"],
         "ms": None if middle["seconds"] is None else 1000 * middle["seconds"],
-        "pictures": len(people), "failed": len(found) - len(people), "missing": missing,
-    }  # fmt: skip
+        "pictures": len(people),
+        "failed": len(found) - len(people),
+        "missing": missing,
+    }
 
 
 def sample_records(study: Study, out: Path | None, memorised: Path | None) -> Iterator[Record]:
@@ -235,12 +271,14 @@ def sample_figures(study: Study, seen: Seen) -> Record:
     missing: dict[str, str] = {}
     against = study.training or study.held_out
     return {
-        "samples": len(seen), **face_figures(study, seen, missing),
+        "samples": len(seen),
+        **face_figures(study, seen, missing),
         "laplacian_ratio": ratio(seen.energy, study.held_out.seen.energy),
         "laplacian_to_training": None if study.training is None else ratio(seen.energy, study.training.seen.energy),
         "frechet": None if study.blind else frechet(seen.faces, against.seen.faces, missing),
-        "frechet_to": "held out" if study.training is None else "training", "missing": missing,
-    }  # fmt: skip
+        "frechet_to": "held out" if study.training is None else "training",
+        "missing": missing,
+    }
 
 
 def rendered(
@@ -270,9 +308,11 @@ def memorised_record(study: Study, ws: Float[Tensor, "count num_ws w_dim"], seen
     if path is not None:
         files = [file for file, d in zip(training.files, training.seen.descriptors, strict=True) if d is not None]
         write_memorised(
-            found, path, sample=lambda i: to_pil(next(rendered(study.generator, ws[faces[i], None], 1))),
+            found,
+            path,
+            sample=lambda i: to_pil(next(rendered(study.generator, ws[faces[i], None], 1))),
             training=lambda i: to_pil(load_target(files[i].read(), study.generator, align=False).image),
-        )  # fmt: skip
+        )
     return {**line, **memorised_figures(found)}
 
 
@@ -299,3 +339,26 @@ def path_length_record(study: Study) -> Record:
         return {**line, "missing": {"path_length": f"{generator.name} {why}"}}
     value = perceptual_path_length(generator, pairs=config.samples, batch=config.batch, seed=config.seed)
     return {**line, "pairs": config.samples, "epsilon": EPSILON, "path_length": value}
+
+
+def quality_summary(
+    generator: Generator,
+    source: Path,
+    config: QualityConfig,
+    records: Iterable[Mapping[str, Any]],
+    *,
+    data: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """All that `measure_model` told as one object: on what it was taken, a list for each measure, the conventions."""
+    summary: dict[str, Any] = {
+        "generator": generator.name,
+        "sha256": generator.sha256,
+        "resolution": generator.img_resolution,
+        "source": source.name,
+        "data": [folder.name for folder in data],
+        "settings": asdict(config),
+        **{measure: [] for measure in CONVENTIONS},
+    }
+    for line in records:
+        summary[line["measure"]].append({k: v for k, v in line.items() if k != "measure"})
+    return {**summary, "conventions": CONVENTIONS}

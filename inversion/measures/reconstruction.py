@@ -1,72 +1,24 @@
 """Reconstruction measured over a folder or a zip of portraits, by the conventions of `metrics`."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
-
-from PIL import Image
 
 from generators.base import Generator
-from generators.pictures.image import WRITES, read_image, to_pil
-from inversion.batch import Progress, invert_batches, peak_memory_mb
+from generators.device import peak_memory_mb
+from generators.pictures.image import to_pil
+from generators.pictures.sources import pictures
+from inversion.batch import Progress, invert_batches
 from inversion.batch import keep as save_result
-from inversion.errors import ImageError, InversionError, SettingsError
-from inversion.faces.align import describe
-from inversion.loop import InvertConfig
+from inversion.config import InvertConfig
+from inversion.errors import InversionError, SettingsError
+from inversion.faces.detect import describe
+from inversion.inverter import Inversion
 from inversion.metrics import SAME_PERSON, summary
-from inversion.photograph import Inversion, load_target
+from inversion.target import load_target
 
 MEASURES = ("seconds", "psnr_db", "ssim", "identity", "perceptual", "landmarks")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture file, in a folder or in a zip, that is read when it is wanted."""
-
-    name: str  # relative to the folder or zip
-    source: Path
-
-    def read(self) -> Image.Image:
-        """The picture; ImageError if it cannot be read."""
-        return read_image(self.source / self.name if self.source.is_dir() else self.data())
-
-    def data(self) -> BytesIO:
-        """The file's bytes, under its name; ImageError if they cannot be had."""
-        try:
-            if self.source.is_dir():
-                data = BytesIO((self.source / self.name).read_bytes())
-            else:
-                with ZipFile(self.source) as archive:
-                    data = BytesIO(archive.read(self.name))
-        except (OSError, BadZipFile, RuntimeError, NotImplementedError, KeyError) as error:  # as zipfile does
-            raise ImageError(f"{self.name} cannot be read from {self.source} ({error}); make it again") from error
-        data.name = self.name  # type: ignore[attr-defined] - for messages
-        return data
-
-
-def pictures(source: Path) -> list[Picture]:
-    """The picture files in a folder and its folders, or in a zip, by name; ImageError if there is none."""
-    suffixes = {f".{kind}" for kind in WRITES}
-    try:
-        if source.is_dir():
-            names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
-        else:
-            with ZipFile(source) as archive:
-                names = archive.namelist()
-    except FileNotFoundError:
-        raise ImageError(f"{source} does not exist; give a folder or a zip of pictures") from None
-    except (OSError, BadZipFile) as error:
-        raise ImageError(f"{source} is no folder and no zip ({error}); give one of pictures") from error
-    hidden = ("__MACOSX", ".")  # what macOS leaves beside the pictures, and half-written files
-    seen = [name for name in names if not any(part.startswith(hidden) for part in Path(name).parts)]
-    wanted = [name for name in seen if Path(name).suffix.lower() in suffixes]
-    if not wanted:
-        raise ImageError(f"{source} holds no picture; it needs files that end in {', '.join(sorted(suffixes))}")
-    return [Picture(name, source) for name in sorted(wanted)]
 
 
 def evaluate(
@@ -95,8 +47,10 @@ def evaluate(
     for name, result in invert_all(generator, source, config, recipe=recipe, **options):  # type: ignore[arg-type]
         if keep is not None:
             save_result(name, result, keep / Path(name).stem, generator)
-        yield {"file": name, "error": str(result)} if isinstance(result, InversionError) else record(
-            name, result, faces=generator.subject == "face"
+        yield (
+            {"file": name, "error": str(result)}
+            if isinstance(result, InversionError)
+            else record(name, result, faces=generator.subject == "face")
         )
 
 
@@ -117,8 +71,16 @@ def invert_all(
         if value is not None and value < 1:
             raise SettingsError(f"{name} is {value}; give a count of pictures from 1 on")
     files = pictures(source)[:limit]
-    batches = invert_batches(generator, files, lambda file: load_target(file.read(), generator, align=align), config,
-                             recipe=recipe, batch=batch, budget=budget, progress=progress)
+    batches = invert_batches(
+        generator,
+        files,
+        lambda file: load_target(file.read(), generator, align=align),
+        config,
+        recipe=recipe,
+        batch=batch,
+        budget=budget,
+        progress=progress,
+    )
     for file, result in zip(files, chain.from_iterable(batches), strict=True):
         yield file.name, result
 
@@ -127,8 +89,13 @@ def record(name: str, result: Inversion, *, faces: bool = True) -> dict[str, Any
     """A picture's line of the table; faces=False where there are none to look for."""
     seen = result.metrics["identity"] is not None or (faces and describe(to_pil(result.target.image)) is not None)
     return {
-        "file": name, "seconds": result.seconds, "steps": result.steps, **result.metrics, "target_face": seen,
-        "losses": result.losses, "peak_memory_mb": peak_memory_mb(),
+        "file": name,
+        "seconds": result.seconds,
+        "steps": result.steps,
+        **result.metrics,
+        "target_face": seen,
+        "losses": result.losses,
+        "peak_memory_mb": peak_memory_mb(),
     }
 
 
@@ -146,7 +113,9 @@ def summarize(records: Iterable[dict]) -> dict[str, Any]:
     spread = {measure: summary(r[measure] for r in good) for measure in MEASURES}
     return {
         **{statistic: {m: spread[m][statistic] for m in MEASURES} for statistic in ("median", "p10", "p90")},
-        "same_person": same / len(faces) if faces else None, "faces": len(faces),
+        "same_person": same / len(faces) if faces else None,
+        "faces": len(faces),
         "peak_memory_mb": max((r["peak_memory_mb"] or 0.0 for r in good), default=None),
-        "n": len(records), "failed": len(records) - len(good),
+        "n": len(records),
+        "failed": len(records) - len(good),
     }

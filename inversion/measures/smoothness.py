@@ -11,14 +11,15 @@ from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator
-from generators.pictures.image import sheet, to_pil, write_image
+from generators.pictures.image import to_pil, write_image
+from generators.pictures.sheet import sheet
+from inversion.config import LatentSpace
 from inversion.edit.move import interpolate
 from inversion.features import discriminator_features
-from inversion.latent import LatentSpace, sample_latent, synthesize
-from inversion.losses import unit_energy
+from inversion.inverter import Inversion
+from inversion.latent import sample_latent, synthesize
 from inversion.measures.diversity import look, ratio
-from inversion.metrics import quantile
-from inversion.photograph import Inversion
+from inversion.metrics import quantile, unit_energy
 
 EPSILON = 1e-4  # step along a path, as a share of it; Karras et al. 2019
 SHEET_ROWS = 12

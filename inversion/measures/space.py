@@ -22,12 +22,6 @@ from inversion.library.collection import Collection, collect, is_digits
 
 BATCH = 64  # images that are rendered at a time
 MOST = 3000  # codes that trustworthiness looks at: it compares all with all
-COLUMNS = {  # of the table: measure -> head, format
-    "numbers": ("numbers", "d"), "mse": ("MSE", ".4f"), "psnr_db": ("PSNR dB", ".2f"), "step_mean": ("step", ".4f"),
-    "step_worst": ("worst", ".4f"), "worst_to_mean": ("worst/mean", ".3f"), "detour": ("detour", ".3f"),
-    "between": ("between", ".1%"), "completeness": ("complete", ".1%"), "coverage": ("coverage", ".1%"),
-    "nearest_label": ("1-NN", ".1%"), "same_label": ("same label", ".1%"), "trustworthiness": ("trust", ".3f"),
-}  # fmt: skip
 CONVENTIONS = (
     "MSE, PSNR: held-out pictures from their codes, images in [-1, 1]. Segments between codes of held-out pairs: step "
     "and worst, the change of the image a step (RMS); worst/mean of a segment, averaged, 1 is even; detour, the path's "
@@ -93,13 +87,18 @@ def measure_space(generator: Generator, held: Collection, data: Collection, conf
     threshold = float(nearest(held.images, data.images).quantile(config.plausible))
     samples = render(generator, prior_codes(generator, config))
     return {
-        "model": generator.name, "numbers": prod(held.codes.shape[1:]), "pictures": len(data), "held_out": len(held),
+        "model": generator.name,
+        "numbers": prod(held.codes.shape[1:]),
+        "pictures": len(data),
+        "held_out": len(held),
         **reconstruction(generator, held),
-        **continuity(paths), "between": plausible_share(paths[:, 1:-1].flatten(0, 1), data.images, threshold),
+        **continuity(paths),
+        "between": plausible_share(paths[:, 1:-1].flatten(0, 1), data.images, threshold),
         "completeness": plausible_share(samples, data.images, threshold),
-        "coverage": plausible_share(held.images, samples, threshold), "threshold": threshold,
+        "coverage": plausible_share(held.images, samples, threshold),
+        "threshold": threshold,
         **neighbours(held, data, config.neighbours),
-    }  # fmt: skip
+    }
 
 
 def reconstruction(generator: Generator, held: Collection) -> dict[str, float]:
@@ -190,18 +189,6 @@ def neighbours(held: Collection, data: Collection, count: int) -> dict[str, floa
         "same_label": None if same is None else float(same.float().mean()),
         "trustworthiness": float(trust),
     }
-
-
-def space_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """What `measure_space` gives for several models, as an aligned table; `conventions` says what it means."""
-    shown = {key: one for key, one in COLUMNS.items() if any(record[key] is not None for record in records)}
-    rows = [["model", *(head for head, _ in shown.values())]]
-    for record in records:
-        cells = ("-" if record[key] is None else format(record[key], how) for key, (_, how) in shown.items())
-        rows.append([record["model"], *cells])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    return "\n".join(lines)
 
 
 def conventions(records: Sequence[Mapping[str, Any]], config: SpaceConfig) -> str:

@@ -23,11 +23,19 @@ def write_page(points: Points, path: Path) -> None:
     groups = points.groups
     order = {label: i for i, label in enumerate(groups)}
     data = {
-        "title": points.title, "axes": points.axes, "where": points.where.round(6).tolist(), "names": points.names,
-        "group": [order[label] for label in points.labels], "side": side, "columns": columns, "atlas": atlas,
-        "groups": [{"label": "no label" if label is None else label, "colour": colour, "shape": shape, "count": count}
-                   for label, (colour, shape, count) in groups.items()],
-    }  # fmt: skip
+        "title": points.title,
+        "axes": points.axes,
+        "where": points.where.round(6).tolist(),
+        "names": points.names,
+        "group": [order[label] for label in points.labels],
+        "side": side,
+        "columns": columns,
+        "atlas": atlas,
+        "groups": [
+            {"label": "no label" if label is None else label, "colour": colour, "shape": shape, "count": count}
+            for label, (colour, shape, count) in groups.items()
+        ],
+    }
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # a name cannot end the script
     page = TEMPLATE.read_text(encoding="utf-8").replace("{{title}}", escape(points.title)).replace("{{data}}", text)
     write_bytes(page.encode(), path)

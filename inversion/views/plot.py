@@ -16,10 +16,10 @@ from torch import Tensor
 from generators.base import Generator
 from generators.pictures.image import to_pil
 from generators.storage import write_bytes
-from inversion.commands.destination import render_all
-from inversion.edit.move import check_alike, interpolate
+from inversion.config import LatentSpace
+from inversion.edit.move import interpolate
 from inversion.errors import SettingsError
-from inversion.latent import Latent, LatentSpace
+from inversion.latent import Latent, check_alike, render_all
 from inversion.library.collection import Collection
 
 if TYPE_CHECKING:
@@ -67,8 +67,9 @@ def points_of(
     where, axes = project(collection.codes, dims, method, seed)
     title = f"{len(collection):,} codes of {generator.name}"
     pictures = tuple(to_pil(image.clamp(-1, 1)) for image in collection.images)
-    return Points(where=where, axes=axes, title=title, names=collection.names, labels=collection.labels,
-                  pictures=pictures)  # fmt: skip
+    return Points(
+        where=where, axes=axes, title=title, names=collection.names, labels=collection.labels, pictures=pictures
+    )
 
 
 def project(

@@ -27,8 +27,8 @@ from time import perf_counter
 import torch
 from generators import load
 from inversion.measures.reconstruction import peak_memory_mb
-from inversion.photograph import search
-from inversion.recipes import config_of
+from inversion.inverter import search
+from inversion.config import config_of
 began = perf_counter()
 generator = load(sys.argv[1])
 loaded = perf_counter()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from generators.base import Generator
-    from inversion.photograph import Inversion
+    from inversion.inverter import Inversion
 
 SHEET_ROWS = 12
 Pairs = list[tuple[str, str]]
@@ -55,8 +55,17 @@ People = dict[str, "Inversion"]
 @seed_option
 @json_option
 def main(
-    generator: str, source: Path, recipe: str, families: int, per_family: int, midpoints: int, limit: int | None,
-    latents: Path | None, sheet: Path | None, seed: int, as_json: bool,
+    generator: str,
+    source: Path,
+    recipe: str,
+    families: int,
+    per_family: int,
+    midpoints: int,
+    limit: int | None,
+    latents: Path | None,
+    sheet: Path | None,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Measure children and midpoints of pairs of test people."""
     from generators import load
@@ -78,8 +87,8 @@ def measure_children(model: "Generator", people: People, pairs: Pairs, per_famil
     """Faces, likeness and variety of the pairs' children."""
     from generators.pictures.image import to_pil
     from inversion.edit.family import children
-    from inversion.edit.move import blend
-    from inversion.faces.align import describe
+    from inversion.edit.mix import blend
+    from inversion.faces.detect import describe
     from inversion.latent import synthesize
 
     known = {name: describe(to_pil(small(person.target.image))) for name, person in people.items()}
@@ -99,13 +108,15 @@ def measure_children(model: "Generator", people: People, pairs: Pairs, per_famil
     judged = [v for v in verdicts if v is not None]
     nearer = sum(max(to_a, to_b) < others for to_a, to_b, others in judged)
     return {
-        "children": len(faces), "children_with_face": mean([float(f) for f in faces]),
+        "children": len(faces),
+        "children_with_face": mean([float(f) for f in faces]),
         "judged": len(judged),  # child, both parents and somebody else have a face
         "nearer_to_both_parents": nearer / len(judged) if judged else None,
         "identity_nearer_parent": median([min(v[:2]) for v in judged]),
         "identity_further_parent": median([max(v[:2]) for v in judged]),
         "identity_unrelated": median([v[2] for v in judged]),
-        "explained_by_parents": median(shares), "explained_mean_of_parents": median(means),
+        "explained_by_parents": median(shares),
+        "explained_mean_of_parents": median(means),
         "explained_third_person": median(strangers),
         "siblings_identity": median([d for d in apart_identity if d is not None]),
         "siblings_least_identity": min((d for d in apart_identity if d is not None), default=None),
@@ -124,7 +135,7 @@ def likeness(
 
 def measure_midpoints(model: "Generator", people: People, pairs: Pairs) -> dict[str, object]:
     """Sharpness and shape of the pairs' midpoints, beside the plain average of their parents' pixels."""
-    from inversion.edit.move import blend
+    from inversion.edit.mix import blend
     from inversion.latent import synthesize
     from inversion.metrics import laplacian_energy, psnr
 
@@ -143,10 +154,14 @@ def measure_midpoints(model: "Generator", people: People, pairs: Pairs) -> dict[
             errors.append(shape[0])
             widths.append(shape[1])
     return {
-        "midpoints": len(pairs), "midpoint_sharpness": median(sharp), "linear_midpoint_sharpness": median(linear),
+        "midpoints": len(pairs),
+        "midpoint_sharpness": median(sharp),
+        "linear_midpoint_sharpness": median(linear),
         "pixel_average_sharpness": median(dissolved),
-        "midpoint_against_pixel_average_db": median(alike), "midpoints_with_landmarks": len(errors),
-        "landmarks_off_the_mean_percent": median(errors), "landmarks_between_parents_percent": median(widths),
+        "midpoint_against_pixel_average_db": median(alike),
+        "midpoints_with_landmarks": len(errors),
+        "landmarks_off_the_mean_percent": median(errors),
+        "landmarks_between_parents_percent": median(widths),
     }
 
 
@@ -164,7 +179,7 @@ def landmark_errors(one: "Tensor", middle: "Tensor", two: "Tensor") -> tuple[flo
     import numpy as np
 
     from generators.pictures.image import to_pil
-    from inversion.faces.align import landmarks
+    from inversion.faces.detect import landmarks
 
     a, m, b = (landmarks(to_pil(image)) for image in (one, middle, two))
     if a is None or m is None or b is None:
@@ -201,7 +216,8 @@ def rms(a: "Tensor", b: "Tensor") -> float:
 
 def write_sheet(model: "Generator", people: People, pairs: Pairs, path: Path) -> None:
     """A row a pair: A, midpoint, pixel average, B."""
-    from generators.pictures.image import sheet, to_pil, write_image
+    from generators.pictures.image import to_pil, write_image
+    from generators.pictures.sheet import sheet
 
     images: list[Image.Image] = []
     labels: list[str] = []

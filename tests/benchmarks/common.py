@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from generators.base import Generator
-    from inversion.photograph import Inversion
+    from inversion.inverter import Inversion
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTRAITS = ROOT.parent / "shared" / "portraits"
@@ -28,9 +28,9 @@ def source_option(default: Path, what: str) -> Callable:
 
 def inverted(generator: "Generator", source: Path, recipe: str, limit: int | None = None) -> dict[str, "Inversion"]:
     """The inversions of a folder or zip of aligned portraits, by name; what cannot be inverted is told and left out."""
+    from inversion.config import recipe as recipe_named
+    from inversion.inverter import Inversion
     from inversion.measures.reconstruction import invert_all
-    from inversion.photograph import Inversion
-    from inversion.recipes import recipe as recipe_named
 
     found = {}
     config = recipe_named(recipe, generator)
@@ -46,8 +46,9 @@ def kept(generator: "Generator", folder: Path, limit: int | None = None) -> dict
     """The inversions that `latent evaluate --keep` or `latent invert` wrote into a folder, by name."""
     from generators.pictures.image import read_image, to_tensor
     from inversion.files.latent_file import load_latent
+    from inversion.inverter import Inversion
     from inversion.latent import synthesize
-    from inversion.photograph import Inversion, Target
+    from inversion.target import Target
 
     found = {}
     for path in sorted(folder.glob("*.latent.safetensors"))[:limit]:

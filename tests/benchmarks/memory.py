@@ -1,6 +1,6 @@
 """The most memory that one default inversion takes, in a process of its own: interpreter, libraries, model and all.
 
-    python -m tests.benchmarks.memory --json
+python -m tests.benchmarks.memory --json
 """
 
 import subprocess
@@ -38,7 +38,9 @@ def main(generator: str, source: Path, recipe: str, as_json: bool) -> None:
         raise SystemExit(1)  # its own message is on standard error
     seconds, peak = map(float, probe.stdout.split())
     figures: dict[str, object] = {
-        "peak_memory_mb": peak, "search_seconds": seconds, "process_seconds": perf_counter() - began
+        "peak_memory_mb": peak,
+        "search_seconds": seconds,
+        "process_seconds": perf_counter() - began,
     }
     report(f"{generator}: {photo.name} by recipe {recipe}", figures, as_json)
 

@@ -16,8 +16,8 @@ from tests.benchmarks.common import PORTRAITS, generator_option, json_option, me
 
 if TYPE_CHECKING:
     from generators.base import Generator
-    from inversion.loop import InvertConfig
-    from inversion.photograph import Inversion
+    from inversion.config import InvertConfig
+    from inversion.inverter import Inversion
 
 PIXEL = {"pixel": 2.0, "laplacian": 0.5}
 LOSSES = {"features": 0.1, "perceptual": 0.5, "identity": 0.1}  # each is added to what stands before it
@@ -33,7 +33,7 @@ HOLD = ("anchor", "delta", "detail")  # terms that keep latents in place
 def main(generator: str, source: Path, limit: int, only: str | None, as_json: bool) -> None:
     """Invert a few portraits in several ways."""
     from generators import load
-    from inversion.recipes import recipe
+    from inversion.config import recipe
 
     model = load(generator)
     for name, config in variants(model, recipe("default", model)).items():
@@ -62,8 +62,8 @@ def variants(model: "Generator", default: "InvertConfig") -> dict[str, "InvertCo
 
 def measure(model: "Generator", source: Path, config: "InvertConfig", limit: int) -> dict[str, object]:
     """Medians over the portraits."""
+    from inversion.inverter import Inversion
     from inversion.measures.reconstruction import invert_all
-    from inversion.photograph import Inversion
 
     results = [one for _, one in invert_all(model, source, config, recipe="custom", batch=1, limit=limit)]
     people = [one for one in results if isinstance(one, Inversion)]
@@ -71,8 +71,11 @@ def measure(model: "Generator", source: Path, config: "InvertConfig", limit: int
     figures: dict[str, object] = {
         name: median([value for one in people if (value := one.metrics[name]) is not None]) for name in names
     }
-    return figures | {"from_w": median([from_w(model, one) for one in people]),
-                      "seconds": median([one.seconds for one in people]), "portraits": len(people)}  # fmt: skip
+    return figures | {
+        "from_w": median([from_w(model, one) for one in people]),
+        "seconds": median([one.seconds for one in people]),
+        "portraits": len(people),
+    }
 
 
 def from_w(model: "Generator", found: "Inversion") -> float:

@@ -1,6 +1,6 @@
 """How long `latent --help` takes, interpreter and all, and whether it loads torch.
 
-    python -m tests.benchmarks.startup --json
+python -m tests.benchmarks.startup --json
 """
 
 import subprocess

@@ -29,9 +29,16 @@ if TYPE_CHECKING:
 @click.option("--steps", default=10, show_default=True, help="After three that are not counted.")
 @json_option
 def main(
-    resolution: int, subpixel: int, batch: int, plain: bool, augment: str, precision: str, device: str, steps: int,
+    resolution: int,
+    subpixel: int,
+    batch: int,
+    plain: bool,
+    augment: str,
+    precision: str,
+    device: str,
+    steps: int,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Measure the trainer."""
     import torch
     from torch.profiler import ProfilerActivity, profile
@@ -40,9 +47,15 @@ def main(
     from generators.training.trainer import Trainer
 
     config = train_config(
-        resolution=resolution, subpixel=subpixel, batch=batch, joint=not plain, augment_kind=augment,
-        precision=precision, warmup=0, images=10**6,
-    )  # fmt: skip
+        resolution=resolution,
+        subpixel=subpixel,
+        batch=batch,
+        joint=not plain,
+        augment_kind=augment,
+        precision=precision,
+        warmup=0,
+        images=10**6,
+    )
     trainer = Trainer(config, noise(resolution), device=device)
     if not plain:  # the flow learns from the first step on, as after a warm-up
         prior = trainer.method.prior  # type: ignore[attr-defined]
@@ -58,9 +71,10 @@ def main(
     seconds = {e.key: e.cpu_time_total / 1e6 for e in found.key_averages() if e.key in PARTS or e.key == "step"}
     total = seconds.pop("step")
     figures: dict[str, object] = {
-        "images_per_second": steps * batch / total, "seconds_per_step": total / steps,
+        "images_per_second": steps * batch / total,
+        "seconds_per_step": total / steps,
         "networks": 1 - sum(seconds.values()) / total,
-    }  # fmt: skip
+    }
     figures |= {name: seconds.get(name, 0.0) / total for name in PARTS}
     kind = "plain" if plain else "joint"
     threads = f"{torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(device)
@@ -85,10 +99,14 @@ def labelled(device: str) -> Iterator[None]:
     from generators.training.trainer import Trainer
 
     places = [
-        (Pictures, "draw", PARTS[0]), (Joint, "draw", PARTS[1]), (Plain, "draw", PARTS[1]),
-        (Augment, "__call__", PARTS[2]), (Method, "descend", PARTS[3]), (Trainer, "update_average", PARTS[4]),
+        (Pictures, "draw", PARTS[0]),
+        (Joint, "draw", PARTS[1]),
+        (Plain, "draw", PARTS[1]),
+        (Augment, "__call__", PARTS[2]),
+        (Method, "descend", PARTS[3]),
+        (Trainer, "update_average", PARTS[4]),
         (Trainer, "one_step", "step"),
-    ]  # fmt: skip
+    ]
     originals = [getattr(cls, name) for cls, name, _ in places]
     for (cls, name, label), original in zip(places, originals, strict=True):
         setattr(cls, name, timed(original, label, device))

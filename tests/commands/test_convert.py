@@ -76,8 +76,18 @@ def test_classes(latent, model, tmp_path):
         assert record["label"] == label
         drawn.append(pixels(record["file"]))
     assert (drawn[0] != drawn[1]).any()
-    result = latent("invert", record["file"], *folder[1:3], "--no-align", "--start", "random", "--steps", 1,
-                    "-o", tmp_path / "inverted")  # fmt: skip
+    result = latent(
+        "invert",
+        record["file"],
+        *folder[1:3],
+        "--no-align",
+        "--start",
+        "random",
+        "--steps",
+        1,
+        "-o",
+        tmp_path / "inverted",
+    )
     assert result.exit_code == 0, result.output
 
 
@@ -95,17 +105,29 @@ def test_files_that_are_something_else(latent, checkpoint, latents, model, tmp_p
     torch.save({"g_ema": {}, "args": {"rate": Path("x")}}, tmp_path / "path.pt")
     torch.save({"g_ema": {}, "args": [torch.nn.Parameter]}, tmp_path / "class.pt")
     models = {
-        "folder": "is a folder; give the model file in it", "empty.pkl": "an empty file", "cut.pt": "cut short",
-        "text.pkl": "no model file that is read here", "a.zip": "is a zip, and not of torch.save",
-        "me.npz": "holds arrays, as a latent does", "me.pt": "is it a latent", latents[0]: "a latent goes where",
-        "path.pt": "wants 'pathlib", "class.pt": "wants 'torch.nn.parameter.Parameter'",
-    }  # fmt: skip
+        "folder": "is a folder; give the model file in it",
+        "empty.pkl": "an empty file",
+        "cut.pt": "cut short",
+        "text.pkl": "no model file that is read here",
+        "a.zip": "is a zip, and not of torch.save",
+        "me.npz": "holds arrays, as a latent does",
+        "me.pt": "is it a latent",
+        latents[0]: "a latent goes where",
+        "path.pt": "wants 'pathlib",
+        "class.pt": "wants 'torch.nn.parameter.Parameter'",
+    }
     for name, words in models.items():
         refused(latent("sample", "-g", tmp_path / name, "-o", tmp_path / "x.png"), name, words)
     (tmp_path / "model.pt").write_bytes(whole)
-    taken = {"folder": "not a file", "empty.pkl": "not a readable latent", "cut.pt": "damaged",
-             "text.pkl": "not a readable latent", "a.zip": "not a readable latent",
-             "model.pt": "is a model, not a latent", model: "is a model, not a latent"}  # fmt: skip
+    taken = {
+        "folder": "not a file",
+        "empty.pkl": "not a readable latent",
+        "cut.pt": "damaged",
+        "text.pkl": "not a readable latent",
+        "a.zip": "not a readable latent",
+        "model.pt": "is a model, not a latent",
+        model: "is a model, not a latent",
+    }
     for name, words in taken.items():
         refused(latent("render", tmp_path / name, "-o", tmp_path / "x.png"), name, words)
 

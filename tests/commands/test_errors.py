@@ -24,8 +24,14 @@ def bad_files(folder: Path) -> dict[str, str]:
     (folder / "cut.jpg").write_bytes(whole.getvalue()[:-900])
     picture(0).resize((1, 1)).save(folder / "pixel.png")
     picture(0, 200).save(folder / "faceless.png")
-    return {"empty.jpg": "is empty", "text.jpg": "is not a JPEG", "cut.jpg": "cut off", "pixel.png": "no face",
-            "faceless.png": "--no-align", "missing.jpg": "does not exist"}
+    return {
+        "empty.jpg": "is empty",
+        "text.jpg": "is not a JPEG",
+        "cut.jpg": "cut off",
+        "pixel.png": "no face",
+        "faceless.png": "--no-align",
+        "missing.jpg": "does not exist",
+    }
 
 
 def test_a_bad_photograph_is_reported_and_the_others_go_on(latent, photos, tmp_path):
@@ -65,8 +71,17 @@ def test_bad_settings(latent, photos, tmp_path, given, words):
 
 @pytest.mark.parametrize(
     "args",
-    ["invert", "invert a.jpg", "invert a.jpg -o x --budget 0s", "blend a.jpg -o x.png", "sample -o - --json",
-     "sample -o a.png --seed -1", "mix a b --fine c -o x.png", "interpolate a b -o x.mp4 --fps 0", "nonsense"],
+    [
+        "invert",
+        "invert a.jpg",
+        "invert a.jpg -o x --budget 0s",
+        "blend a.jpg -o x.png",
+        "sample -o - --json",
+        "sample -o a.png --seed -1",
+        "mix a b --fine c -o x.png",
+        "interpolate a b -o x.mp4 --fps 0",
+        "nonsense",
+    ],
 )
 def test_wrong_usage_exits_2(latent, args):
     result = latent(*args.split())
@@ -89,7 +104,7 @@ def test_a_full_disk_is_one_line(latent, tmp_path, monkeypatch):
     def full(*args, **more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("inversion.commands.destination.write_image", full)
+    monkeypatch.setattr("generators.pictures.image.write_image", full)
     refused(latent("sample", "-o", tmp_path / "x.png"), "No space left")
 
 

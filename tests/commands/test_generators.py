@@ -37,9 +37,16 @@ def test_the_list(latent, server, model):
     assert ffhq["name"] == "ffhq" and "non-commercial" in ffhq["licence"] and "Apache-2.0" in ffhq["licence"]
     assert (tiny["name"], tiny["source"], tiny["resolution"], tiny["licence"]) == ("tiny", "packaged", 16, "CC0")
     assert public == {
-        "name": "public", "resolution": 16, "parameters": None, "source": "downloadable", "licence": "CC BY-NC 4.0",
-        "data": "noise", "file": None, "card": None, "addresses": [f"{server.address}/public.safetensors"],
-    }  # fmt: skip
+        "name": "public",
+        "resolution": 16,
+        "parameters": None,
+        "source": "downloadable",
+        "licence": "CC BY-NC 4.0",
+        "data": "noise",
+        "file": None,
+        "card": None,
+        "addresses": [f"{server.address}/public.safetensors"],
+    }
     lines = latent("generators").stdout.splitlines()
     assert lines[2] == "public  16 px  downloadable  licence: CC BY-NC 4.0  data: noise"
     assert latent("generators", "--offline").stdout.splitlines() == lines[:1]

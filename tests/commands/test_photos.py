@@ -12,9 +12,9 @@ from PIL import Image
 
 from cli import main
 from generators import load
-from inversion.encoder import encode
+from inversion.config import recipe
 from inversion.files.latent_file import load_latent, read_bundle
-from inversion.recipes import recipe
+from inversion.guess import encode
 from tests.conftest import ROOT, objects, picture, pixels, refused
 
 PARTS = ("encoder", "discriminator")
@@ -101,8 +101,9 @@ def test_settings_reach_the_search(latent, photos, latents, tmp_path):
     result = latent("invert", *photos, "-o", tmp_path, "--no-align", "--steps", 0, "--init", latents[0])
     assert result.exit_code == 0, result.output
     for name in "abc":
-        torch.testing.assert_close(read_bundle(tmp_path / f"{name}.latent.safetensors").latent.code,
-                                   read_bundle(latents[0]).latent.code)
+        torch.testing.assert_close(
+            read_bundle(tmp_path / f"{name}.latent.safetensors").latent.code, read_bundle(latents[0]).latent.code
+        )
 
 
 def test_equal_stems_are_numbered_and_no_photograph_is_replaced(latent, photos, tmp_path):

@@ -46,8 +46,19 @@ def test_plot_of_saved_latents_and_of_a_limit(latent, latents, folders, tmp_path
     result = latent("plot", Path(latents[0]).parent, "--html", tmp_path / "plot.html", "--json")
     assert objects(result)[0]["codes"] == 3
     assert '"a", "b", "c"' in (tmp_path / "plot.html").read_text()
-    result = latent("plot", folders / "left", folders / "right", "--no-align", "--limit", 10, "--html",
-                    tmp_path / "plot.html", "--method", "tsne", "--json")  # fmt: skip
+    result = latent(
+        "plot",
+        folders / "left",
+        folders / "right",
+        "--no-align",
+        "--limit",
+        10,
+        "--html",
+        tmp_path / "plot.html",
+        "--method",
+        "tsne",
+        "--json",
+    )
     assert objects(result)[0]["codes"] == 10 and '"label": "left"' in (tmp_path / "plot.html").read_text()
 
 
@@ -150,8 +161,13 @@ def test_what_space_means(latent, model, folders):
 @pytest.mark.slow
 def test_plot_and_search_by_the_real_command(model, folders, tmp_path):
     def run(*args):
-        return subprocess.run([sys.executable, "-m", "cli", *map(str, args)], cwd=ROOT, capture_output=True, text=True,
-                              env=os.environ | {"LATENT_GENERATOR": model, "LATENT_CACHE": str(tmp_path)})  # fmt: skip
+        return subprocess.run(
+            [sys.executable, "-m", "cli", *map(str, args)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"LATENT_GENERATOR": model, "LATENT_CACHE": str(tmp_path)},
+        )
 
     done = run("search", folders / "right" / "00.png", folders, "--no-align", "-n", 2, "--metric", "raw")
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2, done.stderr

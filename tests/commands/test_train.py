@@ -12,12 +12,25 @@ import torch
 
 from generators import load
 from generators.training.settings import KINDS, settings_of
-from inversion.commands.terminal import stoppable
-from inversion.commands.training import SETTINGS, train
+from inversion.commands.training import SETTINGS, stoppable, train
 from tests.conftest import ROOT, objects, picture, refused
 
-TINY = ["--resolution", 8, "--channels", "8,8", "--w-dim", 8, "--mapping-layers", 1, "--linear", 0, "--batch", 4,
-        "--precision", "fp32"]  # fmt: skip
+TINY = [
+    "--resolution",
+    8,
+    "--channels",
+    "8,8",
+    "--w-dim",
+    8,
+    "--mapping-layers",
+    1,
+    "--linear",
+    0,
+    "--batch",
+    4,
+    "--precision",
+    "fp32",
+]
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,12 @@ from generators.adapter import adapt
 from generators.base import Generator
 from generators.errors import GeneratorError
 from generators.unpickle.torch_save import load_torch
+from inversion.config import InvertConfig, LatentSpace, recipe
 from inversion.errors import LatentFileError
 from inversion.files.latent_file import load_latent, save
-from inversion.latent import LatentSpace, sample_latent, synthesize
-from inversion.loop import InvertConfig
+from inversion.inverter import search
+from inversion.latent import sample_latent, synthesize
 from inversion.metrics import psnr
-from inversion.photograph import search
-from inversion.recipes import recipe
 
 
 def seeded(make, seed: int = 0):

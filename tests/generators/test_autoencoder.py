@@ -69,10 +69,19 @@ def codes(model, data: Pictures) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("size", "layers", "widths"), [
-    (8, "dense", (8,)), (8, "dense", ()), (8, "conv", (4, 8)), (9, "conv", (4, 8)), (13, "conv", (4, 8, 8)),
-    (28, "conv", (4, 8, 8)), (64, "conv", (4, 4, 4, 4, 4)), (11, "conv", (4,)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "layers", "widths"),
+    [
+        (8, "dense", (8,)),
+        (8, "dense", ()),
+        (8, "conv", (4, 8)),
+        (9, "conv", (4, 8)),
+        (13, "conv", (4, 8, 8)),
+        (28, "conv", (4, 8, 8)),
+        (64, "conv", (4, 4, 4, 4, 4)),
+        (11, "conv", (4,)),
+    ],
+)
 def test_any_size_goes_in_and_comes_out(channels, size, layers, widths):
     model = tiny(img_resolution=size, img_channels=channels, layers=layers, widths=widths, dim=5)
     assert model.encoder is not None

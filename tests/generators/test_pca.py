@@ -10,9 +10,9 @@ from generators.pca import PCA, PCAConfig
 from generators.pictures.digits import digits
 from generators.training.data import Pictures
 from generators.training.methods.pca import FitConfig, PCATrainer, fit
-from inversion.latent import LatentSpace, sample_latent, synthesize
-from inversion.loop import InvertConfig
-from inversion.photograph import invert
+from inversion.config import InvertConfig, LatentSpace
+from inversion.inverter import invert
+from inversion.latent import sample_latent, synthesize
 
 SIZE = {"img_resolution": 8, "img_channels": 1}
 

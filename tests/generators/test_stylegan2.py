@@ -257,7 +257,6 @@ def test_patches_that_cannot_be(settings, said):
         StyleGAN2Config(**({"img_resolution": 16, "subpixel": 2} | settings)).resolutions()
 
 
-
 def test_hash_names_what_renders():
     first = tiny_generator().sha256
     assert first == tiny_generator().sha256 != tiny_generator(seed=1).sha256

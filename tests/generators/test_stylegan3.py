@@ -6,13 +6,14 @@ import torch
 
 from generators import load
 from generators.base import layers_between
+from generators.checkpoints.nvidia import config_of, from_nvidia
 from generators.checkpoints.ours import save_model
 from generators.errors import GeneratorError, ModelFileError
 from generators.parts.filters import low_pass, shrink, widen
-from generators.stylegan3 import StyleGAN3, StyleGAN3Config, config_of, from_nvidia, placement, signals
-from inversion.latent import Latent, LatentSpace, sample_latent, stack
-from inversion.loop import InvertConfig
-from inversion.photograph import invert
+from generators.stylegan3 import StyleGAN3, StyleGAN3Config, placement, signals
+from inversion.config import InvertConfig, LatentSpace
+from inversion.inverter import invert
+from inversion.latent import Latent, sample_latent, stack
 from tests.generators.checkpoints.foreign import nvidia3_state
 
 R = {"use_radial_filters": True, "conv_kernel": 1}
@@ -254,10 +255,19 @@ def test_wrong_inputs_are_named():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"img_resolution": 4}, {"num_layers": 0}, {"num_critical": 6}, {"first_cutoff": 16.0}, {"first_stopband": 2.0},
-     {"last_stopband_rel": 1.0}, {"conv_kernel": 2}, {"filter_size": 10**6}, {"lrelu_upsampling": 1},
-     {"margin_size": -1}],
-)  # fmt: skip
+    [
+        {"img_resolution": 4},
+        {"num_layers": 0},
+        {"num_critical": 6},
+        {"first_cutoff": 16.0},
+        {"first_stopband": 2.0},
+        {"last_stopband_rel": 1.0},
+        {"conv_kernel": 2},
+        {"filter_size": 10**6},
+        {"lrelu_upsampling": 1},
+        {"margin_size": -1},
+    ],
+)
 def test_settings_that_cannot_be(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(GeneratorError, match=f"{name} is {value}; no StyleGAN3"):
@@ -300,10 +310,20 @@ def test_latents_without_noise_stack_and_split():
 
 
 KWARGS = {
-    "z_dim": 8, "c_dim": 2, "w_dim": 8, "img_resolution": 32, "img_channels": 3, "channel_base": 256, "channel_max": 16,
-    "num_layers": 6, "num_fp16_res": 4, "conv_clamp": 256, "magnitude_ema_beta": 0.999, "margin_size": np.int64(10),
+    "z_dim": 8,
+    "c_dim": 2,
+    "w_dim": 8,
+    "img_resolution": 32,
+    "img_channels": 3,
+    "channel_base": 256,
+    "channel_max": 16,
+    "num_layers": 6,
+    "num_fp16_res": 4,
+    "conv_clamp": 256,
+    "magnitude_ema_beta": 0.999,
+    "margin_size": np.int64(10),
     "mapping_kwargs": {"num_layers": 3, "w_avg_beta": 0.998, "lr_multiplier": 0.02},
-}  # fmt: skip
+}
 
 
 def test_names_and_arguments_of_the_pickles():

@@ -1,8 +1,9 @@
 """Short searches on the tiny generator."""
 
-from inversion.encoder import random_guess
-from inversion.latent import LatentSpace, sample_latent, synthesize
-from inversion.loop import InvertConfig, descend
+from inversion.config import InvertConfig, LatentSpace
+from inversion.guess import random_guess
+from inversion.latent import sample_latent, synthesize
+from inversion.loop import descend
 from inversion.losses import TermContext, objective
 
 SPACES = list(LatentSpace)

@@ -4,12 +4,11 @@ import pytest
 import torch
 
 from generators.base import averaged
-from inversion.encoder import random_guess
+from inversion.config import FACES, LatentSpace, config_of, recipe
 from inversion.errors import SettingsError
-from inversion.latent import LatentSpace
+from inversion.guess import random_guess
 from inversion.loop import Axes, descend, optimize
 from inversion.losses import TermContext, objective, objectives
-from inversion.recipes import FACES, config_of, recipe
 from tests.conftest import tiny_mobile
 from tests.inversion.searches import settings, targets
 
@@ -70,10 +69,15 @@ def test_whitened_coordinates_are_white_and_come_back(g):
 def test_a_whitened_step_is_lr_standard_deviations(g):
     """Adam's first step moves every coordinate by the learning rate."""
     config = settings(whiten=True, steps=1, lr=0.3, lr_rampup=0.0, lr_rampdown=0.0, space=LatentSpace.W)
-    first, last = (step.latent.code for step in optimize(
-        g, random_guess(g, 1, config.space, 0), objectives(config.loss, TermContext(generator=g, target=targets(g, 1))),
-        config,
-    ))  # fmt: skip
+    first, last = (
+        step.latent.code
+        for step in optimize(
+            g,
+            random_guess(g, 1, config.space, 0),
+            objectives(config.loss, TermContext(generator=g, target=targets(g, 1))),
+            config,
+        )
+    )
     moved = Axes(g).enter(last) - Axes(g).enter(first)
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, 0.3), atol=2e-2, rtol=0)
 

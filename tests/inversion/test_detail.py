@@ -6,8 +6,9 @@ from itertools import count
 
 import torch
 
-from inversion.encoder import random_guess
-from inversion.latent import LatentSpace, sample_latent, synthesize
+from inversion.config import LatentSpace
+from inversion.guess import random_guess
+from inversion.latent import sample_latent, synthesize
 from inversion.loop import optimize
 from inversion.losses import TermContext, objective
 from tests.inversion.searches import PIXEL, run, settings, targets

@@ -7,22 +7,11 @@ import torch
 
 from generators.training.methods.method import precision_on
 from inversion import loop
-from inversion.encoder import random_guess
+from inversion.config import InvertConfig, LatentSpace
 from inversion.errors import SettingsError
-from inversion.latent import Latent, LatentSpace
-from inversion.loop import (
-    OPTIMIZERS,
-    InvertConfig,
-    Jitter,
-    Step,
-    better,
-    check_budget,
-    descend,
-    lr_ramp,
-    optimize,
-    w_spread,
-    whiten_,
-)
+from inversion.guess import random_guess
+from inversion.latent import Latent
+from inversion.loop import OPTIMIZERS, Jitter, Step, better, check_budget, descend, lr_ramp, optimize, w_spread, whiten_
 from inversion.losses import Candidate, TermContext, objective
 from tests.inversion.searches import PIXEL, SPACES, run, settings, targets
 
@@ -217,8 +206,17 @@ def test_optimizers_by_name(generator, name):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("steps", -1), ("restarts", 0), ("lr", 0.0), ("lr", math.nan), ("lr", math.inf), ("lr_rampup", 1.5),
-        ("lr_rampdown", -0.1), ("w_jitter", -1.0), ("jitter_ramp", 0.0), ("patience", 0), ("start", "middle"),
+        ("steps", -1),
+        ("restarts", 0),
+        ("lr", 0.0),
+        ("lr", math.nan),
+        ("lr", math.inf),
+        ("lr_rampup", 1.5),
+        ("lr_rampdown", -0.1),
+        ("w_jitter", -1.0),
+        ("jitter_ramp", 0.0),
+        ("patience", 0),
+        ("start", "middle"),
         ("optimizer", "lbfgs"),
     ],
 )

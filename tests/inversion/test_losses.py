@@ -8,22 +8,23 @@ from torch import nn
 
 from generators.parts.ops import laplacian_pyramid
 from inversion import losses
+from inversion.config import parse_weights
 from inversion.errors import FeatureError, SettingsError
 from inversion.features import Lpips
 from inversion.losses import (
     TERMS,
     Candidate,
     TermContext,
+    check_weights,
     laplacian_l1,
     layer_spread,
     measure_whitening,
-    ms_ssim,
     noise_autocorrelation,
     objective,
-    parse_weights,
     pixel_l1,
     pixel_l2,
 )
+from inversion.metrics import ms_ssim
 
 BATCH = 3
 
@@ -298,4 +299,4 @@ def test_parse_weights():
 )
 def test_text_that_is_refused(text, message):
     with pytest.raises(SettingsError, match=message):
-        parse_weights(text)
+        check_weights(parse_weights(text))

@@ -50,10 +50,16 @@ class AutoencodeConfig:
 
     def __post_init__(self) -> None:
         for name, fits in {
-            "resolution": self.resolution >= 8, "img_channels": self.img_channels in (1, 3), "dim": self.dim >= 1,
-            "images": self.images >= 1, "batch": self.batch >= 1, "lr": self.rate > 0, "sigma": self.sigma > 0,
-            "rampdown": 0 <= self.rampdown <= 1, "decay": self.decay >= 0,
-        }.items():  # fmt: skip
+            "resolution": self.resolution >= 8,
+            "img_channels": self.img_channels in (1, 3),
+            "dim": self.dim >= 1,
+            "images": self.images >= 1,
+            "batch": self.batch >= 1,
+            "lr": self.rate > 0,
+            "sigma": self.sigma > 0,
+            "rampdown": 0 <= self.rampdown <= 1,
+            "decay": self.decay >= 0,
+        }.items():
             if not fits:
                 raise TrainingError(f"{name} is {getattr(self, name)}; see `latent train --help` for its range")
 
@@ -69,19 +75,29 @@ class AutoencodeConfig:
         if self.layers == "linear" and self.widths:
             raise TrainingError(f"widths is {self.widths}, and linear layers have none between; leave one of them out")
         return AutoencoderConfig(
-            img_resolution=self.resolution, img_channels=self.img_channels, dim=self.dim, layers=layers,
-            widths=() if self.layers == "linear" else widths, code=self.code,
-            variational=isinstance(self, VAEConfig), output="bernoulli" if self.likelihood == "bernoulli" else "linear",
-        )  # fmt: skip
+            img_resolution=self.resolution,
+            img_channels=self.img_channels,
+            dim=self.dim,
+            layers=layers,
+            widths=() if self.layers == "linear" else widths,
+            code=self.code,
+            variational=isinstance(self, VAEConfig),
+            output="bernoulli" if self.likelihood == "bernoulli" else "linear",
+        )
 
     def seen(self, image: Float[Tensor, "batch c h w"], rng: torch.Generator) -> Float[Tensor, "batch c h w"]:
         """What the encoder is given for these pictures."""
         return image
 
     def extra(
-        self, encoder: CodeEncoder, image: Tensor, mean: Tensor, log_variance: Tensor | None, done: float,
+        self,
+        encoder: CodeEncoder,
+        image: Tensor,
+        mean: Tensor,
+        log_variance: Tensor | None,
+        done: float,
         rng: torch.Generator,
-    ) -> dict[str, Float[Tensor, ""]]:  # fmt: skip
+    ) -> dict[str, Float[Tensor, ""]]:
         """The terms beside the likelihood, weighted, in nats a picture; done is the share of the run that is over."""
         return {}
 
@@ -224,9 +240,12 @@ class AutoencodeTrainer:
     def state(self) -> dict[str, object]:
         """Plain tensors, numbers and containers; enough to go on as if never stopped."""
         return {
-            "config": asdict(self.config), "step": self.step, "images_seen": self.images_seen,
-            "model": self.ema.state_dict(), "optimizer": self.optimizer.state_dict(),
-        }  # fmt: skip
+            "config": asdict(self.config),
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "model": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
     def restore(self, state: dict) -> None:
         self.step, self.images_seen = state["step"], state["images_seen"]

@@ -44,9 +44,7 @@ def with_feature_encoder(source: Generator, config: EncodeConfig) -> MobileStyle
 def build_feature_encoder(generator: MobileStyleGAN, seed: int) -> FeatureEncoder:
     """An untrained encoder that gives the mean, and coordinates along W's principal axes."""
     axes = min(96, generator.w_dim)
-    encoder = FeatureEncoder(
-        FeatureEncoderConfig(num_ws=generator.num_ws, w_dim=generator.w_dim, offset_axes=axes)
-    )
+    encoder = FeatureEncoder(FeatureEncoderConfig(num_ws=generator.num_ws, w_dim=generator.w_dim, offset_axes=axes))
     w = generator.sample_w(SPREAD, seed).double()
     values, vectors = torch.linalg.eigh(w.T.cov())
     spread = values.clamp_min(values[-1] * 1e-6).sqrt()

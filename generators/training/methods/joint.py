@@ -73,6 +73,7 @@ class Imagine(nn.Module):
 
 class Joint(Method):
     model: StyleGAN2
+
     def __init__(self, model: StyleGAN2, config: TrainConfig, device: torch.device) -> None:
         super().__init__(config, device)
         self.model = model

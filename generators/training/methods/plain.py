@@ -54,6 +54,7 @@ class Render(nn.Module):
 
 class Plain(Method):
     model: StyleGAN2
+
     def __init__(self, model: StyleGAN2, config: TrainConfig, device: torch.device) -> None:
         super().__init__(config, device)
         self.model = model

@@ -58,8 +58,9 @@ def fit_preview(generator: MobileStyleGAN, config: PreviewConfig) -> Iterator[tu
         rows = torch.randint(len(features), (config.batch,), generator=rng)
         span = features.shape[-1] - config.crop + 1
         corners = torch.randint(span, (config.batch, 2), generator=rng).tolist()
-        cuts = [(i, slice(y, y + config.crop), slice(x, x + config.crop))
-                for i, (y, x) in zip(rows, corners, strict=True)]  # fmt: skip
+        cuts = [
+            (i, slice(y, y + config.crop), slice(x, x + config.crop)) for i, (y, x) in zip(rows, corners, strict=True)
+        ]
         x, wanted = (torch.stack([t[i, :, a, b] for i, a, b in cuts]).float() for t in (features, targets))
         x = x.contiguous(memory_format=torch.channels_last)
         drawn = head(x, tuple(style[rows] for style in styles))

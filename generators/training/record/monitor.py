@@ -6,12 +6,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator
+from generators.pictures.sheet import grid
 from generators.shapes import Float, UInt8
 from generators.storage import write_bytes
 from generators.training.record.curve import Row, draw_curves
@@ -111,14 +111,6 @@ def contact_sheet(model: Generator, held: UInt8[Tensor, "count channels size siz
 def drawn_at(model: Generator, ws: Float[Tensor, "batch num_ws w_dim"], size: int) -> Float[Tensor, "batch c h w"]:
     """Styles rendered at the size of the pictures, with the fixed noise."""
     return model.synthesis(ws, model.fixed_noise(len(ws)), resolution=size)
-
-
-def grid(images: Float[Tensor, "rows columns c h w"]) -> Image.Image:
-    """Images in [-1, 1] as one picture."""
-    pixels = (images.float().cpu() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    rows, columns, channels, height, width = pixels.shape
-    array = pixels.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels).numpy()
-    return Image.fromarray(np.squeeze(array, 2) if channels == 1 else array)
 
 
 def write_picture(picture: Image.Image, path: Path) -> None:

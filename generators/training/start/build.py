@@ -79,10 +79,16 @@ def build_model(config: TrainConfig, like: StyleGAN2 | None = None) -> StyleGAN2
         settings = replace(like.config, **sizes, spatial=like.config.spatial or spatial)
     else:
         settings = StyleGAN2Config(
-            **sizes, z_dim=config.w_dim, w_dim=config.w_dim, mapping_layers=config.mapping_layers,
-            mapping_lr=config.mapping_lr, mapping_linear=config.joint, spatial=spatial,
-            flow_steps=config.flow_steps if config.joint else 0, flow_gaussian=config.joint and config.flow_steps > 0,
-        )  # fmt: skip
+            **sizes,
+            z_dim=config.w_dim,
+            w_dim=config.w_dim,
+            mapping_layers=config.mapping_layers,
+            mapping_lr=config.mapping_lr,
+            mapping_linear=config.joint,
+            spatial=spatial,
+            flow_steps=config.flow_steps if config.joint else 0,
+            flow_gaussian=config.joint and config.flow_steps > 0,
+        )
     generator = StyleGAN2(settings)
     if config.joint:
         for name, parameter in generator.named_parameters():  # nearly alike for every w at first, and of low contrast

@@ -56,9 +56,13 @@ def sizes_from(config: TrainConfig, source: Generator) -> TrainConfig:
     channels = tuple(max(n, source.config.channels_at(r)) for n, r in zip(config.channels, resolutions, strict=True))
     like = source.config
     return replace(
-        config, channels=channels, w_dim=like.w_dim, mapping_layers=like.mapping_layers, mapping_lr=like.mapping_lr,
+        config,
+        channels=channels,
+        w_dim=like.w_dim,
+        mapping_layers=like.mapping_layers,
+        mapping_lr=like.mapping_lr,
         flow_steps=like.flow_steps,
-    )  # fmt: skip
+    )
 
 
 @torch.no_grad()

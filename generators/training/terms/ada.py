@@ -15,10 +15,20 @@ from generators.parts.ops import downsample2d, fir_kernel, upsample2d
 from generators.shapes import Bool, Float, Int
 
 CHANGES = (
-    "flip", "turn", "move",
-    "scale", "rotate_before", "stretch", "rotate_after", "drift",
-    "brightness", "contrast", "luma_flip", "hue", "saturation",
-)  # fmt: skip
+    "flip",
+    "turn",
+    "move",
+    "scale",
+    "rotate_before",
+    "stretch",
+    "rotate_after",
+    "drift",
+    "brightness",
+    "contrast",
+    "luma_flip",
+    "hue",
+    "saturation",
+)
 GRID, GEOMETRY, COLOUR = slice(0, 3), slice(3, 8), slice(8, 13)
 UNIFORMS, NORMALS = 8, 7
 PAD = 6  # pixels, as far as the filter reaches

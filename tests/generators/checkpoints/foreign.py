@@ -55,9 +55,10 @@ def _reconstruct_persistent_obj(meta):
 def foreign_modules():
     """The modules whose names such pickles hold, there only while one is written."""
     homes = {
-        "torch_utils.persistence": [_reconstruct_persistent_obj], "dnnlib.util": [EasyDict],
+        "torch_utils.persistence": [_reconstruct_persistent_obj],
+        "dnnlib.util": [EasyDict],
         "dnnlib.tflib.network": [Network],
-    }  # fmt: skip
+    }
     made = {name.rpartition(".")[0]: types.ModuleType(name.rpartition(".")[0]) for name in homes}
     for name, things in homes.items():
         made[name] = types.ModuleType(name)
@@ -124,11 +125,18 @@ def embedded(tensor, *, legacy=True, place=b"cpu"):
 def module(class_name, parameters=(), buffers=(), modules=(), **attributes):
     """A torch module as persistence pickles its state, with numbers of numpy; hooks where it holds others."""
     hooks = vars(torch.nn.Module()) if modules else {}
-    state = hooks | attributes | {
-        "training": False, "_modules": dict(modules), "act_gain": np.sqrt(2), "padding": np.int64(1),
-        "_parameters": {k: torch.nn.Parameter(v.clone(), requires_grad=False) for k, v in dict(parameters).items()},
-        "_buffers": {k: None if v is None else v.clone() for k, v in dict(buffers).items()},
-    }  # fmt: skip
+    state = (
+        hooks
+        | attributes
+        | {
+            "training": False,
+            "_modules": dict(modules),
+            "act_gain": np.sqrt(2),
+            "padding": np.int64(1),
+            "_parameters": {k: torch.nn.Parameter(v.clone(), requires_grad=False) for k, v in dict(parameters).items()},
+            "_buffers": {k: None if v is None else v.clone() for k, v in dict(buffers).items()},
+        }
+    )
     return Persistent(class_name, state.pop("source", ""), **state)
 
 
@@ -208,8 +216,11 @@ def nvidia3(g):
     """{G, D, G_ema} of NVIDIA's StyleGAN3 code, from our weights."""
     config, base = g.config, StyleGAN3Config()
     sizes = {name: getattr(config, name) for name in ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")}
-    other = {name: value for name, value in vars(config).items()
-             if name not in sizes and not name.startswith("mapping") and value != getattr(base, name)}  # fmt: skip
+    other = {
+        name: value
+        for name, value in vars(config).items()
+        if name not in sizes and not name.startswith("mapping") and value != getattr(base, name)
+    }
     mapping = EasyDict(num_layers=np.int64(config.mapping_layers), lr_multiplier=config.mapping_lr)
     settings = EasyDict(sizes | other, mapping_kwargs=mapping, magnitude_ema_beta=0.9995, num_fp16_res=4)
     state = nvidia3_state(g) | {f"synthesis.L{config.num_layers}_32_3.up_filter": None}
@@ -222,11 +233,15 @@ def tensorflow(generator: StyleGAN2, scoped=False, average=True):
     config, state = generator.config, {k: v.numpy() for k, v in generator.state_dict().items()}
     variables = {"mapping": [], "synthesis": [("4x4/Const/const", state["start"])]}
     for i in range(config.mapping_layers):
-        variables["mapping"] += [(f"Dense{i}/weight", state[f"map.layers.{i}.weight"].T.copy()),
-                                 (f"Dense{i}/bias", state[f"map.layers.{i}.bias"])]  # fmt: skip
+        variables["mapping"] += [
+            (f"Dense{i}/weight", state[f"map.layers.{i}.weight"].T.copy()),
+            (f"Dense{i}/bias", state[f"map.layers.{i}.bias"]),
+        ]
     if config.c_dim:
-        variables["mapping"] += [("LabelEmbed/weight", state["map.embed.weight"].T.copy()),
-                                 ("LabelEmbed/bias", state["map.embed.bias"])]  # fmt: skip
+        variables["mapping"] += [
+            ("LabelEmbed/weight", state["map.embed.weight"].T.copy()),
+            ("LabelEmbed/bias", state["map.embed.bias"]),
+        ]
     names, count = {"conv0": "Conv0_up", "conv1": "Conv1", "torgb": "ToRGB", "skip": "Skip"}, 0
     for i, block in enumerate(generator.blocks):
         for part, theirs in names.items():
@@ -237,8 +252,11 @@ def tensorflow(generator: StyleGAN2, scoped=False, average=True):
             kernel = kernel[:, :, ::-1, ::-1] if part in ("conv0", "skip") else kernel
             found = [("weight", kernel.transpose(2, 3, 1, 0).copy())]
             if part != "skip":
-                found += [("mod_weight", state[f"{ours}.affine.weight"].T.copy()),
-                          ("mod_bias", state[f"{ours}.affine.bias"] - 1), ("bias", state[f"{ours}.bias"])]  # fmt: skip
+                found += [
+                    ("mod_weight", state[f"{ours}.affine.weight"].T.copy()),
+                    ("mod_bias", state[f"{ours}.affine.bias"] - 1),
+                    ("bias", state[f"{ours}.bias"]),
+                ]
             if part.startswith("conv"):
                 found.append(("noise_strength", state[f"{ours}.noise_strength"][()]))  # a numpy scalar, as TF gives it
                 variables["synthesis"].append((f"noise{count}", state[f"{ours}.noise_const"][None, None]))
@@ -256,8 +274,15 @@ def tensorflow(generator: StyleGAN2, scoped=False, average=True):
 
 def network(name, variables, components, settings):
     made = Network()
-    vars(made).update(version=4, name=name, static_kwargs=settings, variables=variables, components=components,
-                      build_module_src="raise SystemExit('source was run')", build_func_name="G_main")  # fmt: skip
+    vars(made).update(
+        version=4,
+        name=name,
+        static_kwargs=settings,
+        variables=variables,
+        components=components,
+        build_module_src="raise SystemExit('source was run')",
+        build_func_name="G_main",
+    )
     return made
 
 

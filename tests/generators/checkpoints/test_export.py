@@ -82,11 +82,17 @@ def test_what_was_imported_goes_out_as_it_came(tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "what"),
-    [({"spatial": (0, 2)}, "spatial style maps"), ({"subpixel": 2, "channels": (8, 8)}, "sub-pixel patches"),
-     ({"architecture": "resnet"}, "the resnet architecture"), ({"c_dim": 2}, "class labels"),
-     ({"z_dim": 4}, "z of 4 and w of 8 numbers"), ({"mapping_linear": True}, "ends in a linear layer"),
-     ({"mapping_width": 16}, "mapping layers of another width"), ({"flow_steps": 2}, "a flow in place of")],
-)  # fmt: skip
+    [
+        ({"spatial": (0, 2)}, "spatial style maps"),
+        ({"subpixel": 2, "channels": (8, 8)}, "sub-pixel patches"),
+        ({"architecture": "resnet"}, "the resnet architecture"),
+        ({"c_dim": 2}, "class labels"),
+        ({"z_dim": 4}, "z of 4 and w of 8 numbers"),
+        ({"mapping_linear": True}, "ends in a linear layer"),
+        ({"mapping_width": 16}, "mapping layers of another width"),
+        ({"flow_steps": 2}, "a flow in place of"),
+    ],
+)
 def test_what_stylegan2_pytorch_cannot_hold_is_named(settings, what, tmp_path):
     with pytest.raises(GeneratorError, match=f"tiny has .*{what}.* stylegan2-pytorch knows no such thing; choose onnx"):
         export(tiny_generator(**settings), tmp_path / "tiny.pt", "stylegan2-pytorch")

@@ -169,8 +169,13 @@ def test_values_without_end_are_not_looked_into(tmp_path):
     endless = (0,)
     for _ in range(60):  # 2^60 zeros for anyone who shows, hashes, copies or counts them
         endless = (endless, endless)
-    for place, name in (("", "z_dim"), ("mapping.fc0", "activation"), ("mapping.fc0", "bias_gain"),
-                        ("synthesis.b16", "architecture"), ("synthesis.b16.conv1", "conv_clamp")):  # fmt: skip
+    for place, name in (
+        ("", "z_dim"),
+        ("mapping.fc0", "activation"),
+        ("mapping.fc0", "bias_gain"),
+        ("synthesis.b16", "architecture"),
+        ("synthesis.b16.conv1", "conv_clamp"),
+    ):
         tree = nvidia(tiny_generator())
         inner = tree["G_ema"]
         for part in filter(None, place.split(".")):
@@ -198,8 +203,13 @@ def test_modules_that_hold_themselves(tmp_path):
 # TensorFlow's pickles
 
 
-TENSORFLOW = [{}, {"architecture": "resnet"}, {"architecture": "orig", "conv_clamp": 1.0}, {"c_dim": 3, "embed_dim": 4},
-              {"mapping_width": 12, "mapping_layers": 3}]  # fmt: skip
+TENSORFLOW = [
+    {},
+    {"architecture": "resnet"},
+    {"architecture": "orig", "conv_clamp": 1.0},
+    {"c_dim": 3, "embed_dim": 4},
+    {"mapping_width": 12, "mapping_layers": 3},
+]
 
 
 @pytest.mark.parametrize("settings", TENSORFLOW)
@@ -259,9 +269,12 @@ def test_older_generators_are_named(tmp_path):
 
 def test_stylegan3_settings_beyond_its_weights(tmp_path):
     sizes = {"z_dim": 8, "c_dim": 0, "w_dim": 8, "img_resolution": 64, "img_channels": 3}
-    for more, words in (({"channel_max": 4096, "channel_base": 2**20}, "far more than it holds"),
-                        ({"channel_max": 2**20}, "channel_max 1048576"), ({"img_resolution": 2**30}, "img_resolution"),
-                        ({"freqs": 3}, "no setting freqs")):  # fmt: skip
+    for more, words in (
+        ({"channel_max": 4096, "channel_base": 2**20}, "far more than it holds"),
+        ({"channel_max": 2**20}, "channel_max 1048576"),
+        ({"img_resolution": 2**30}, "img_resolution"),
+        ({"freqs": 3}, "no setting freqs"),
+    ):
         parts = {"synthesis": module("SynthesisNetwork", modules={"input": module("SynthesisInput")})}
         whole = module("Generator", modules=parts, _init_kwargs=EasyDict(sizes | more))
         refused(write(tmp_path / "m", dumped({"G_ema": whole})), words)

@@ -47,20 +47,23 @@ def test_a_file_comes_whole_and_its_progress_is_told(bring):
     assert done == sorted(done) and done[0] == 0 and done[-1] == 20_000 and len(done) > 5
 
 
-@pytest.mark.parametrize("script, ranges", [
-    (["cut 5000"], [None, "bytes=5000-"]),
-    (["cut 0", "cut 0"], [None, None, None]),
-    (["stall 7000"], [None, "bytes=7000-"]),
-    (["cut 6000", "cut 6000", "cut 6000"], [None, "bytes=6000-", "bytes=12000-", "bytes=18000-"]),
-    (["status 500", "status 503"], [None] * 3),
-    (["status 429"], [None] * 2),
-    (["retry 3"], [None] * 2),
-    (["cut 5000", "status 502"], [None, "bytes=5000-", "bytes=5000-"]),
-    (["cut 5000", "whole"], [None, "bytes=5000-"]),  # the server ignores Range: what comes replaces what was there
-    (["cut 5000", "shifted"], [None, "bytes=5000-", None]),
-    (["drip"], [None]),
-    (["nolength"], [None]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "script, ranges",
+    [
+        (["cut 5000"], [None, "bytes=5000-"]),
+        (["cut 0", "cut 0"], [None, None, None]),
+        (["stall 7000"], [None, "bytes=7000-"]),
+        (["cut 6000", "cut 6000", "cut 6000"], [None, "bytes=6000-", "bytes=12000-", "bytes=18000-"]),
+        (["status 500", "status 503"], [None] * 3),
+        (["status 429"], [None] * 2),
+        (["retry 3"], [None] * 2),
+        (["cut 5000", "status 502"], [None, "bytes=5000-", "bytes=5000-"]),
+        (["cut 5000", "whole"], [None, "bytes=5000-"]),  # the server ignores Range: what comes replaces what was there
+        (["cut 5000", "shifted"], [None, "bytes=5000-", None]),
+        (["drip"], [None]),
+        (["nolength"], [None]),
+    ],
+)
 def test_failures_that_pass(bring, server, script, ranges):
     content, steps = bring(*script)
     assert content == CONTENT
@@ -87,15 +90,18 @@ def test_a_server_that_always_cuts_at_one_place_is_given_up(bring, server):
     assert len(server.asked) == 4  # the first brought something new
 
 
-@pytest.mark.parametrize("line, words", [
-    ("status 404", "does not have it (404)"),
-    ("status 403", "forbids it (403)"),
-    ("status 401", "wants a login (401)"),
-    ("status 400", "refuses (400)"),
-    ("html", "answered with text/html, not with a file"),
-    ("redirect ftp://127.0.0.1/a.pkl", "from http to ftp"),
-    ("redirect file:///etc/hostname", "refuses (302)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("status 404", "does not have it (404)"),
+        ("status 403", "forbids it (403)"),
+        ("status 401", "wants a login (401)"),
+        ("status 400", "refuses (400)"),
+        ("html", "answered with text/html, not with a file"),
+        ("redirect ftp://127.0.0.1/a.pkl", "from http to ftp"),
+        ("redirect file:///etc/hostname", "refuses (302)"),
+    ],
+)
 def test_refusals_are_not_tried_again(bring, server, tmp_path, line, words):
     with pytest.raises(DownloadError) as caught:
         bring(line)

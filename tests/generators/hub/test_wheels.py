@@ -64,10 +64,12 @@ def test_another_wheel_is_thrown_away(nowhere, monkeypatch):
     "stderr, words",
     [
         ("/usr/bin/python: No module named pip", "comes by pip, which .* has not; run: pip install --no-deps"),
-        ("WARNING: retrying\nERROR: No matching distribution found for random-face",
-         r"pip cannot fetch random-face 2021.7.21.1 \(ERROR: No matching distribution"),
+        (
+            "WARNING: retrying\nERROR: No matching distribution found for random-face",
+            r"pip cannot fetch random-face 2021.7.21.1 \(ERROR: No matching distribution",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_pip_that_fails_or_is_missing(nowhere, monkeypatch, stderr, words):
     pip(monkeypatch, status=1, stderr=stderr)
     with pytest.raises(DownloadError, match=words) as caught:

@@ -10,13 +10,14 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from generators import load
 from generators.pictures.digits import digits, write
-from inversion.edit.move import blend
-from inversion.encoder import encode
+from inversion.config import recipe
+from inversion.edit.mix import blend
+from inversion.guess import encode
+from inversion.inverter import invert
 from inversion.latent import sample_latent, synthesize
 from inversion.measures.reconstruction import evaluate, summarize
 from inversion.metrics import psnr
-from inversion.photograph import invert, load_target
-from inversion.recipes import recipe
+from inversion.target import load_target
 from tests.conftest import pixels
 
 
@@ -154,8 +155,8 @@ def test_nobody_looks_for_a_face(model, monkeypatch, tmp_path):
     def never(*args, **more):
         raise AssertionError("a digit was searched for a face")
 
-    monkeypatch.setattr("inversion.photograph.align_face", never)
-    monkeypatch.setattr("inversion.photograph.identity_distance", never)
+    monkeypatch.setattr("inversion.target.align_face", never)
+    monkeypatch.setattr("inversion.inverter.identity_distance", never)
     monkeypatch.setattr("inversion.measures.reconstruction.describe", never)
     Image.fromarray(digits("test")[0].pixels).save(tmp_path / "a.png")
     (record,) = evaluate(model, tmp_path, recipe("encode", model), recipe="encode", align=True)

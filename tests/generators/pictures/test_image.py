@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from generators.pictures.image import fit_square, read_image, resize, sheet, to_pil, to_tensor, write_image
+from generators.pictures.image import fit_square, read_image, resize, to_pil, to_tensor, write_image
+from generators.pictures.sheet import sheet
 from inversion.errors import ImageError
 
 

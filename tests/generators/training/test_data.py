@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from generators.device import free_memory
 from generators.errors import TrainingError
-from generators.pictures.sources import free_memory
 from generators.training.data import Pictures, load_pictures
 from generators.training.terms.losses import (
     discriminator_loss,

@@ -14,7 +14,9 @@ from generators.training import checkpoint, kinds, run
 from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures
-from generators.training.run import Meter, model_card, report_pictures, train
+from generators.training.record import record
+from generators.training.record.record import Meter
+from generators.training.run import model_card, report_pictures, train
 from generators.training.settings import KINDS, read_settings, report_resumed, settings_of, train_config
 from generators.training.trainer import TrainStep
 from tests.conftest import tiny_generator
@@ -67,7 +69,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch):
     monkeypatch.setattr(run, "build_trainer", lambda kind, config, pictures, **more: Fake(config))
-    monkeypatch.setattr(run, "finished", lambda trainer, kind, pictures: trainer.ema)
+    monkeypatch.setattr(record, "finished", lambda trainer, kind, pictures: trainer.ema)
 
 
 # --- what is written
@@ -98,10 +100,10 @@ def test_a_run_writes_what_it_promises_and_goes_on(tmp_path):
 
 def test_the_best_model_is_kept(tmp_path, monkeypatch, fake):
     measures = iter([20.0, 22.0, 21.0, 23.0, 19.0])
-    monkeypatch.setattr(run, "held_out_psnr", lambda model, held: next(measures))
-    monkeypatch.setattr(run, "contact_sheet", lambda model, held: Image.new("RGB", (8, 8)))
+    monkeypatch.setattr(record, "held_out_psnr", lambda model, held: next(measures))
+    monkeypatch.setattr(record, "contact_sheet", lambda model, held: Image.new("RGB", (8, 8)))
     saved = []
-    monkeypatch.setattr(run, "save_model", lambda model, path, dtype: saved.append(path.name))
+    monkeypatch.setattr(record, "save_model", lambda model, path, dtype: saved.append(path.name))
     monkeypatch.setattr(run, "build_trainer", lambda kind, config, *args, **more: Fake(config, torch.nn.Identity()))
     config = replace(TINY, images=20, warmup=4)
     assert len(list(train(flat(), tmp_path / "out.safetensors", config, run=tmp_path / "run", snapshot_every=4))) == 5
@@ -130,8 +132,17 @@ def test_reports_and_sheets_come_by_images(tmp_path, fake):
 @pytest.mark.parametrize(("images", "wanted"), [(40, 8), (4000, 800), (20_000, 1000), (200_000, 4000)])
 def test_sheets_are_neither_many_nor_few(tmp_path, images, wanted):
     trainer = Fake(replace(TINY, images=images))
-    record = run.Record(trainer, "stylegan2", flat(), flat().images, tmp_path / "m", tmp_path / "run", every=1.0,
-                        snapshot_every=None, best=-1.0)  # fmt: skip
+    record = run.Record(
+        trainer,
+        "stylegan2",
+        flat(),
+        flat().images,
+        tmp_path / "m",
+        tmp_path / "run",
+        every=1.0,
+        snapshot_every=None,
+        best=-1.0,
+    )
     assert record.snapshot_every == wanted
 
 

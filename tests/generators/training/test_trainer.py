@@ -18,9 +18,16 @@ from generators.training.terms.losses import discriminator_loss, generator_loss,
 from generators.training.trainer import Trainer
 
 TINY = TrainConfig(
-    resolution=8, channels=(8, 8), w_dim=8, mapping_layers=1, batch=4, images=40, warmup=8, precision="fp32",
+    resolution=8,
+    channels=(8, 8),
+    w_dim=8,
+    mapping_layers=1,
+    batch=4,
+    images=40,
+    warmup=8,
+    precision="fp32",
     rampdown=0.5,
-)  # fmt: skip
+)
 ADAPTIVE = {"augment_kind": "ada", "augment_speed": 16, "augment_target": -2.0}  # its probability always rises
 PLAIN = replace(TINY, joint=False, path_length=2.0, path_every=2, r1_every=3, **ADAPTIVE)
 ENCODER = EncodeConfig(resolution=8, batch=4, images=40, warmup=8, precision="fp32")

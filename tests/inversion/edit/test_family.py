@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from inversion.config import LatentSpace
 from inversion.edit.family import ChildConfig, children
 from inversion.errors import SettingsError, SpaceMismatch
-from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
+from inversion.latent import Latent, sample_latent, synthesize
 
 
 def constant(generator, value, seed):

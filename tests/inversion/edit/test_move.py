@@ -5,9 +5,11 @@ import torch
 
 from generators.errors import GeneratorError
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from inversion.edit.move import apply_direction, blend, crossover, interpolate, mix, mix_noise, path, truncate
+from inversion.config import LatentSpace
+from inversion.edit.mix import blend, crossover, mix, mix_noise
+from inversion.edit.move import apply_direction, interpolate, path, truncate
 from inversion.errors import SettingsError, SpaceMismatch
-from inversion.latent import Latent, LatentSpace, synthesize
+from inversion.latent import Latent, synthesize
 
 NAN = float("nan")
 
@@ -57,8 +59,13 @@ def test_spherical_turns_by_the_angle():
 def test_spherical_about_a_center_keeps_the_distance_from_it(trio):
     a, b, _ = trio
     center = random(8, seed=9)
-    b = replace(b, code=center + (b.code - center) * (a.code - center).norm(dim=-1, keepdim=True)
-                / (b.code - center).norm(dim=-1, keepdim=True))  # fmt: skip
+    b = replace(
+        b,
+        code=center
+        + (b.code - center)
+        * (a.code - center).norm(dim=-1, keepdim=True)
+        / (b.code - center).norm(dim=-1, keepdim=True),
+    )
     half = interpolate(a, b, 0.5, kind="spherical", center=center)
     torch.testing.assert_close((half.code - center).norm(dim=-1), (a.code - center).norm(dim=-1))
     with pytest.raises(SettingsError, match=r"center is \(3,\).*\(8,\) or \(6, 8\)"):
@@ -129,8 +136,10 @@ def test_blend_is_the_weighted_mean(trio):
 
 
 def test_a_batch_blends_image_by_image(generator, trio):
-    pairs = [Latent(torch.cat([x.code, y.code]), x.space, tuple(map(lambda *n: torch.cat(n), x.noise, y.noise)))
-             for x, y in [(trio[0], trio[1]), (trio[2], trio[0])]]  # fmt: skip
+    pairs = [
+        Latent(torch.cat([x.code, y.code]), x.space, tuple(map(lambda *n: torch.cat(n), x.noise, y.noise)))
+        for x, y in [(trio[0], trio[1]), (trio[2], trio[0])]
+    ]
     for whole, parts in zip(blend(pairs).split(), [(trio[0], trio[2]), (trio[1], trio[0])], strict=True):
         torch.testing.assert_close(whole.noise, blend(parts).noise)
         assert torch.equal(whole.code, blend(parts).code)

@@ -10,7 +10,10 @@ from PIL import Image, ImageOps
 from generators.pictures.image import read_image
 from inversion.errors import FaceError, ImageError, InversionError, SettingsError
 from inversion.faces import align as module
-from inversion.faces.align import Alignment, align, describe, find_faces, landmarks, paste_back
+from inversion.faces import detect
+from inversion.faces.align import Alignment, align
+from inversion.faces.detect import describe, find_faces, landmarks
+from inversion.faces.paste import paste_back
 
 LEFT_EYE, RIGHT_EYE, MOUTH = slice(36, 42), slice(42, 48), [48, 54]
 
@@ -228,6 +231,6 @@ def test_photographs_align(shared: Path) -> None:
 
 
 def test_missing_weights_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(detect, "find_spec", lambda name: None)
     with pytest.raises(InversionError, match="pip install .*face_recognition_models"):
-        module.model_file("shape_predictor_68_face_landmarks.dat")
+        detect.model_file("shape_predictor_68_face_landmarks.dat")

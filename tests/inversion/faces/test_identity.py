@@ -7,7 +7,7 @@ from PIL import Image
 
 from generators.pictures.image import to_pil
 from inversion.errors import FeatureError
-from inversion.faces import align, identity
+from inversion.faces import detect, identity
 from inversion.faces.identity import CHIP_PX, PADDING, chip_of, cut_chips, face_network, integer
 from inversion.features import Faces
 from inversion.losses import TERMS, Candidate, TermContext
@@ -32,28 +32,28 @@ def tensor(image):
 
 
 def shape_of(image):
-    shapes, pixels = align._detect(image, 1.0)
+    shapes, pixels = detect._detect(image, 1.0)
     return max(shapes, key=lambda s: s.rect.area()), pixels
 
 
 def test_it_is_dlibs_network_on_dlibs_chip(face, other):
-    dlib = align._dlib()
+    dlib = detect._dlib()
     for image in (face, other):
         shape, pixels = shape_of(image)
         chip = dlib.get_face_chip(pixels, shape, CHIP_PX, PADDING)
-        wanted = np.array(align._recognizer().compute_face_descriptor(chip))
+        wanted = np.array(detect._recognizer().compute_face_descriptor(chip))
         found = face_network()(tensor(Image.fromarray(chip)))[0].numpy()
         assert np.abs(found - wanted).max() < 1e-5
 
 
 def test_the_chip_is_dlibs_chip(face, other):
-    dlib = align._dlib()
+    dlib = detect._dlib()
     for image in (face, other):
         shape, pixels = shape_of(image)
         wanted = dlib.get_face_chip(pixels, shape, CHIP_PX, PADDING)
         found = cut_chips(tensor(image), chip_of(image)[None])
         assert (found - tensor(Image.fromarray(wanted))).abs().max() * 127.5 < 1.01  # dlib cuts off, we do not round
-        distance = np.linalg.norm(face_network()(found)[0].numpy() - align.describe(image))
+        distance = np.linalg.norm(face_network()(found)[0].numpy() - detect.describe(image))
         assert distance < 0.01
 
 
@@ -97,7 +97,7 @@ def test_the_terms_are_nothing_at_the_target_and_pull_elsewhere(name, face, othe
 
 
 def test_the_identity_term_is_dlibs_distance_squared(face, other):
-    dlibs = np.linalg.norm(align.describe(face) - align.describe(other))
+    dlibs = np.linalg.norm(detect.describe(face) - detect.describe(other))
     seen = Faces(tensor(face))
     same_place = seen.describe(seen.maps(tensor(other)))
     assert float(TERMS["identity"](context(face))(candidate(other))) == pytest.approx(
@@ -127,7 +127,7 @@ def test_packed_integers():
 
 
 def test_a_damaged_file_is_one_line(monkeypatch, tmp_path):
-    real = Path(align.model_file("dlib_face_recognition_resnet_model_v1.dat")).read_bytes()
+    real = Path(detect.model_file("dlib_face_recognition_resnet_model_v1.dat")).read_bytes()
     path = tmp_path / "model.dat"
     monkeypatch.setattr(identity, "model_file", lambda name: path)
     for data in (b"", real[:1_000_000], real.replace(b"con_4", b"con_5")):

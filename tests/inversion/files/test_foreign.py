@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from inversion.config import LatentSpace
 from inversion.errors import InversionError, LatentFileError, SettingsError
 from inversion.files.foreign import read_direction, read_latents
 from inversion.files.latent_file import export, load_latent, save
-from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
+from inversion.latent import Latent, sample_latent, synthesize
 from tests.conftest import ROOT, tiny_generator
 
 DIRECTIONS = ROOT.parent / "shared" / "directions"
@@ -154,17 +155,20 @@ def header(shape: str, dtype: str = "<f8") -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
 
-@pytest.mark.parametrize("content", [
-    header("(1000000000, 512)") + bytes(64),
-    header("(3000000000000,)") + bytes(64),
-    header("(-1, 8)") + bytes(64),
-    header("(6, 8)", "|O") + bytes(64),
-    header("(6, 8)", "<U8") + bytes(6 * 8 * 32),
-    header("(6, 8)", "<c16") + bytes(6 * 8 * 16),
-    header("(6, __import__('os'))") + bytes(64),
-    b"\x93NUMPY\x09\x00" + bytes(64),
-    b"\x93NUMPY",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        header("(1000000000, 512)") + bytes(64),
+        header("(3000000000000,)") + bytes(64),
+        header("(-1, 8)") + bytes(64),
+        header("(6, 8)", "|O") + bytes(64),
+        header("(6, 8)", "<U8") + bytes(6 * 8 * 32),
+        header("(6, 8)", "<c16") + bytes(6 * 8 * 16),
+        header("(6, __import__('os'))") + bytes(64),
+        b"\x93NUMPY\x09\x00" + bytes(64),
+        b"\x93NUMPY",
+    ],
+)
 def test_arrays_that_declare_what_they_do_not_hold(generator, tmp_path, content):
     (tmp_path / "a.npy").write_bytes(content)
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
@@ -255,9 +259,16 @@ def test_the_layouts_of_others(generator, tmp_path):
 # Directions
 
 
-@pytest.mark.parametrize("shape, wanted", [
-    ((8,), (1, 8)), ((1, 8), (1, 8)), ((6, 8), (6, 8)), ((1, 6, 8), (6, 8)), ((1, 1, 8), (1, 8)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "shape, wanted",
+    [
+        ((8,), (1, 8)),
+        ((1, 8), (1, 8)),
+        ((6, 8), (6, 8)),
+        ((1, 6, 8), (6, 8)),
+        ((1, 1, 8), (1, 8)),
+    ],
+)
 def test_directions(generator, tmp_path, shape, wanted):
     value = RNG.normal(size=shape)
     np.save(tmp_path / "a.npy", value)
@@ -278,16 +289,19 @@ def test_several_directions_in_one_file(generator, tmp_path):
         read_direction(tmp_path / "a.pt", generator, name="smile")
 
 
-@pytest.mark.parametrize("value, words", [
-    (np.ones(9), r"direction is \(9,\); tiny takes \(\(1, 8\), \(6, 8\)\)"),
-    (np.ones((5, 8)), r"direction is \(5, 8\); tiny"),
-    (np.ones((2, 6, 8)), r"direction is \(2, 6, 8\); wanted"),
-    (np.ones(()), r"direction is \(\); wanted"),
-    (np.ones((0, 8)), r"direction is \(0, 8\); wanted"),
-    (np.zeros(8), "zero everywhere"),
-    (np.full(8, np.inf), "not finite"),
-    (np.ones(8, dtype=int), "numbers of type int64"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        (np.ones(9), r"direction is \(9,\); tiny takes \(\(1, 8\), \(6, 8\)\)"),
+        (np.ones((5, 8)), r"direction is \(5, 8\); tiny"),
+        (np.ones((2, 6, 8)), r"direction is \(2, 6, 8\); wanted"),
+        (np.ones(()), r"direction is \(\); wanted"),
+        (np.ones((0, 8)), r"direction is \(0, 8\); wanted"),
+        (np.zeros(8), "zero everywhere"),
+        (np.full(8, np.inf), "not finite"),
+        (np.ones(8, dtype=int), "numbers of type int64"),
+    ],
+)
 def test_directions_that_are_none(generator, tmp_path, value, words):
     np.save(tmp_path / "a.npy", value)
     with pytest.raises(LatentFileError, match=words):
@@ -298,9 +312,11 @@ def test_directions_that_are_none(generator, tmp_path, value, words):
 def test_published_directions(generator):
     shapes = {path.name: tuple(read_direction(path).shape) for path in DIRECTIONS.iterdir() if path.suffix != ".md"}
     assert shapes == {
-        "stylegan1-ffhq-age-18x512.npy": (18, 512), "stylegan1-ffhq-age-w-boundary.npy": (1, 512),
-        "stylegan2-ffhq-age.pt": (1, 512), "stylegan2-ffhq-pose.pt": (18, 512),
-    }  # fmt: skip
+        "stylegan1-ffhq-age-18x512.npy": (18, 512),
+        "stylegan1-ffhq-age-w-boundary.npy": (1, 512),
+        "stylegan2-ffhq-age.pt": (1, 512),
+        "stylegan2-ffhq-pose.pt": (18, 512),
+    }
     boundary = DIRECTIONS / "stylegan1-ffhq-age-w-boundary.npy"
     assert float(read_direction(boundary).norm()) == pytest.approx(1, abs=1e-5)
     assert np.array_equal(read_direction(boundary).numpy(), np.load(boundary).astype(np.float32))

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from inversion.config import LatentSpace
 from inversion.errors import InversionError, LatentFileError, SettingsError, WriteError
 from inversion.files.latent_file import export, load_latent, read_bundle, save
-from inversion.latent import Latent, LatentSpace, sample_latent, synthesize
+from inversion.latent import Latent, sample_latent, synthesize
 
 
 @pytest.fixture

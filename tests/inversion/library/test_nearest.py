@@ -9,13 +9,14 @@ from sklearn.covariance import LedoitWolf
 
 from generators.pictures.digits import digits
 from generators.pictures.image import read_image
+from inversion.config import LatentSpace
 from inversion.errors import FaceError, ImageError, SettingsError
 from inversion.files.latent_file import save
-from inversion.latent import Latent, LatentSpace, sample_latent
+from inversion.latent import Latent, sample_latent
 from inversion.library.collection import settings_for
 from inversion.library.index import INDEX, Measure, parse, places, update
 from inversion.library.nearest import by_code, contact_sheet, find, mahalanobis
-from inversion.photograph import load_target
+from inversion.target import load_target
 from tests.conftest import tiny_generator
 from tests.plain_generator import Flat
 
@@ -88,8 +89,13 @@ def test_a_damaged_index_is_made_again_with_a_word(folder):
     generator, told = Flat(), []
     encoded(generator, folder)
     whole = (folder / INDEX).read_bytes()
-    for damage in (whole[:-7], b"", b"nonsense", whole.replace(b"latent-index-1", b"latent-index-9"),
-                   whole.replace(b"0.png", b"\\u00.")):  # fmt: skip
+    for damage in (
+        whole[:-7],
+        b"",
+        b"nonsense",
+        whole.replace(b"latent-index-1", b"latent-index-9"),
+        whole.replace(b"0.png", b"\\u00."),
+    ):
         (folder / INDEX).write_bytes(damage)
         told.clear()
         assert encoded(generator, folder, say=told.append) == 12

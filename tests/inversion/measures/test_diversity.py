@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from generators.pictures.image import resize, to_tensor
+from generators.pictures.sources import pictures
 from inversion.errors import SettingsError
 from inversion.measures import diversity
 from inversion.measures.diversity import Seen, frechet_distance, look, mean_pairwise, nearest, ratio, some, strangers
-from inversion.measures.reconstruction import pictures
 from inversion.metrics import laplacian_energy
 from tests.conftest import picture
 

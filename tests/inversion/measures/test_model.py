@@ -7,12 +7,12 @@ import pytest
 
 from generators import load
 from inversion import metrics
-from inversion.commands.quality_table import CONVENTIONS, quality_line, quality_summary
+from inversion.commands.tables import quality_line
 from inversion.errors import ImageError, SettingsError
 from inversion.measures import diversity
 from inversion.measures import model as quality
 from inversion.measures import reconstruction as evaluate
-from inversion.measures.model import QualityConfig, measure_model
+from inversion.measures.model import CONVENTIONS, QualityConfig, measure_model, quality_summary
 from tests.conftest import picture, pixels
 
 CONFIG = QualityConfig(steps=(3, 1), samples=6, pairs=3, truncations=(0.5, 1.0), batch=4, search={"bf16": False})
@@ -113,8 +113,8 @@ def test_two_runs_tell_the_same(whole, people, trained, faces, measured):
 
 
 def test_the_training_pictures_themselves_are_memorised(whole, people, trained, faces, monkeypatch):
-    from inversion.measures.reconstruction import pictures
-    from inversion.photograph import load_target
+    from generators.pictures.sources import pictures
+    from inversion.target import load_target
 
     copies = [load_target(file.read(), whole, align=False).image for file in pictures(trained)[:6]]
     monkeypatch.setattr(quality, "rendered", lambda generator, ws, batch: iter(copies[: len(ws)]))

@@ -9,14 +9,16 @@ import torch
 from PIL import Image
 
 from generators.pictures.image import to_tensor
+from generators.pictures.sources import pictures
 from inversion import batch as walk
+from inversion.config import InvertConfig
 from inversion.errors import ImageError, SettingsError
+from inversion.inverter import Inversion, invert
 from inversion.latent import mean_latent, sample_latent, synthesize
-from inversion.loop import InvertConfig
 from inversion.measures import reconstruction as module
-from inversion.measures.reconstruction import evaluate, invert_all, peak_memory_mb, pictures, record, summarize
+from inversion.measures.reconstruction import evaluate, invert_all, peak_memory_mb, record, summarize
 from inversion.metrics import psnr
-from inversion.photograph import Inversion, Target, invert
+from inversion.target import Target
 
 CONFIG = InvertConfig(steps=2, bf16=False)
 
@@ -126,8 +128,16 @@ def test_the_budget_is_for_each_picture(generator, folder, monkeypatch):
 
 def test_progress_hears_of_every_step(generator, folder):
     heard = []
-    list(evaluate(generator, folder, CONFIG, recipe="mine", batch=4,
-                  progress=lambda done, total, step: heard.append((done, total, step.index))))
+    list(
+        evaluate(
+            generator,
+            folder,
+            CONFIG,
+            recipe="mine",
+            batch=4,
+            progress=lambda done, total, step: heard.append((done, total, step.index)),
+        )
+    )
     assert heard == [(0, 5, 0), (0, 5, 1), (0, 5, 2)]  # the second batch is the text file alone
 
 
@@ -173,8 +183,14 @@ def test_a_target_with_a_face_is_told_from_one_without(generator, monkeypatch):
 def test_summarize():
     def line(psnr_db, identity, face=True):
         return {
-            "file": "a", "seconds": psnr_db / 10, "psnr_db": psnr_db, "ssim": 0.5, "identity": identity,
-            "perceptual": 0.2, "landmarks": None if identity is None else 0.03, "target_face": face,
+            "file": "a",
+            "seconds": psnr_db / 10,
+            "psnr_db": psnr_db,
+            "ssim": 0.5,
+            "identity": identity,
+            "perceptual": 0.2,
+            "landmarks": None if identity is None else 0.03,
+            "target_face": face,
             "peak_memory_mb": psnr_db * 10,
         }
 

@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from generators.base import Generator
+from inversion.config import LatentSpace
 from inversion.errors import FeatureError
-from inversion.latent import LatentSpace, mean_latent, sample_latent, synthesize
+from inversion.inverter import Inversion
+from inversion.latent import mean_latent, sample_latent, synthesize
 from inversion.measures import diversity
 from inversion.measures.smoothness import (
     KINDS,
@@ -17,7 +19,7 @@ from inversion.measures.smoothness import (
     perceptual_path_length,
     write_midpoints,
 )
-from inversion.photograph import Inversion, Target
+from inversion.target import Target
 from tests.conftest import pixels, tiny_generator
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from generators.pictures.digits import digits
+from inversion.commands.tables import space_table
 from inversion.errors import SettingsError
 from inversion.library.collection import Collection, collect
 from inversion.measures.space import (
@@ -15,7 +16,6 @@ from inversion.measures.space import (
     plausible_share,
     prior_codes,
     segments,
-    space_table,
 )
 from tests.plain_generator import Flat
 

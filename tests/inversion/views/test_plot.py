@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from inversion.config import LatentSpace
 from inversion.errors import SettingsError, SpaceMismatch
-from inversion.latent import Latent, LatentSpace, synthesize
+from inversion.latent import Latent, synthesize
 from inversion.library.collection import collect
 from inversion.views.page import TEMPLATE, write_page
 from inversion.views.plot import COLOURS, SHAPES, Points, draw, figure, manifold, points_of, project
@@ -28,8 +29,14 @@ def dots(labels, dims=2):
     count = len(labels)
     where = np.random.default_rng(0).normal(size=(count, dims))
     pictures = tuple(Image.new("RGB", (4, 4), (i, 10, 20)) for i in range(count))
-    return Points(where=where, axes=tuple("abc"[:dims]), title="some </script> & codes", labels=tuple(labels),
-                  names=tuple(f"<{i}>.png" for i in range(count)), pictures=pictures)  # fmt: skip
+    return Points(
+        where=where,
+        axes=tuple("abc"[:dims]),
+        title="some </script> & codes",
+        labels=tuple(labels),
+        names=tuple(f"<{i}>.png" for i in range(count)),
+        pictures=pictures,
+    )
 
 
 # From codes to places

@@ -68,8 +68,10 @@ def test_an_encoder_that_is_there_goes_on(tmp_path):
     torch.testing.assert_close(model.encoder.shared.weight, g.encoder.shared.weight)
 
 
-@pytest.mark.parametrize("source, resolution, words", [(tiny_mobile, 24, "not rendered at 24 px"),
-                                                       (tiny_generator, 32, "is no MobileStyleGAN")])  # fmt: skip
+@pytest.mark.parametrize(
+    "source, resolution, words",
+    [(tiny_mobile, 24, "not rendered at 24 px"), (tiny_generator, 32, "is no MobileStyleGAN")],
+)
 def test_what_cannot_be(source, resolution, words):
     with pytest.raises(TrainingError, match=words):
         with_feature_encoder(source(), EncodeConfig(**(SETTINGS | {"resolution": resolution})))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from generators.pictures.sheet import grid
 from generators.training.record.curve import PANEL, PLOT, draw_curves, pale, short, ticks
-from generators.training.record.monitor import Log, contact_sheet, grid
+from generators.training.record.monitor import Log, contact_sheet
 from tests.conftest import tiny_generator
 
 

@@ -176,8 +176,11 @@ def test_colours_by_hand():
     eye, grey = torch.eye(3), torch.full((3, 3), 1 / 3)
     matrix = {name: colour(alone(name)[:, COLOUR], u, n)[0] for name in CHANGES[COLOUR]}
     for name, wanted in {
-        "brightness": eye, "contrast": 2**0.5 * eye, "luma_flip": eye - 2 * grey, "saturation": grey + 2 * (eye - grey),
-    }.items():  # fmt: skip
+        "brightness": eye,
+        "contrast": 2**0.5 * eye,
+        "luma_flip": eye - 2 * grey,
+        "saturation": grey + 2 * (eye - grey),
+    }.items():
         torch.testing.assert_close(matrix[name][:, :3], wanted)
         added = torch.full((3,), 0.2 if name == "brightness" else 0.0)
         torch.testing.assert_close(matrix[name][:, 3], added)

@@ -1,40 +1,30 @@
 """A photograph from file to latent: align, guess, descend, measure. What `latent invert` and most programs call."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator, averaged
-from generators.pictures.image import fit_square, read_image, resize, to_pil, to_tensor
-from generators.storage import sha256_of
-from inversion.encoder import first_guess
-from inversion.errors import ImageError, SettingsError
-from inversion.faces.align import Alignment
-from inversion.faces.align import align as align_face
+from generators.pictures.image import to_pil
+from inversion.config import InvertConfig
+from inversion.config import recipe as recipe_named
+from inversion.errors import LatentFileError, SettingsError, WriteError
+from inversion.files.cache import cache_key
+from inversion.files.latent_file import LATENTS, load_one, save
+from inversion.guess import first_guess
 from inversion.latent import Latent, synthesize
-from inversion.loop import InvertConfig, Step, better, check_budget, descend
+from inversion.loop import Step, better, check_budget, descend
 from inversion.losses import TermContext, objectives
 from inversion.metrics import MEASURE_PX, identity_distance, landmark_distance, perceptual, psnr, ssim
-from inversion.recipes import recipe as recipe_named
-
-Photo = str | Path | Image.Image | Float[Tensor, "1 channels height width"]
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is to be found: the picture at the generator's size, and where it came from."""
-
-    image: Float[Tensor, "1 channels height width"]
-    source: str | None = None  # the photograph's path
-    sha256: str | None = None  # of its file
-    alignment: Alignment | None = None  # None: it was taken as it is
+from inversion.target import Photo, Target, load_target
 
 
 @dataclass(frozen=True)
@@ -49,38 +39,6 @@ class Inversion:
     steps: int
     seconds: float
     history: dict[str, object]  # all that a latent file tells about its making
-
-
-def load_target(photo: Photo, generator: Generator, *, align: bool = True, face: int | None = None) -> Target:
-    """Bring a photograph to the generator's size: aligned like its training faces, or cropped to the centre square.
-
-    A generator of anything but faces takes the square, whatever align says; a grey one the picture's luma. face counts
-    from the left, from 1; None takes the largest. A tensor is taken as it is, in [-1, 1]; ImageError if it has another
-    size than the generator's images, or values far outside.
-    """
-    if isinstance(photo, Tensor):
-        return Target(checked(photo, generator).to(generator.w_avg.device))
-    picture, size = read_image(photo), generator.img_resolution
-    if align and generator.subject == "face":
-        crop, alignment = align_face(picture, size, face)
-    else:
-        crop, alignment = resize(fit_square(picture), size), None
-    image = to_tensor(crop)
-    if generator.img_channels == 1:
-        image = to_tensor(crop.convert("L").convert("RGB"))[:, :1]
-    path = None if isinstance(photo, Image.Image) else str(photo)
-    digest = sha256_of(path) if path not in (None, "-") and isinstance(photo, str | Path) else None
-    return Target(image.to(generator.w_avg.device), path, digest, alignment)
-
-
-def checked(image: Tensor, generator: Generator) -> Float[Tensor, "1 channels height width"]:
-    """The tensor, if it can be a target; synthesis may overshoot [-1, 1] a little."""
-    size = (1, generator.img_channels, generator.img_resolution, generator.img_resolution)
-    if tuple(image.shape) != size:
-        raise ImageError(f"a tensor of {tuple(image.shape)} came, {generator.name} takes {size}; resize it first")
-    if not (image.isfinite() & (image.abs() < 2)).all():
-        raise ImageError("the tensor holds values outside of [-1, 1]; scale it, as in pixels / 127.5 - 1")
-    return image.float()
 
 
 def search(
@@ -182,8 +140,14 @@ def measure_one(
     losses = {name: float(loss[index]) for name, loss in step.losses.items()}
     metrics = compare(image, target.image, faces=generator.subject == "face")
     history = {
-        "recipe": recipe, "settings": plain(config), "steps": step.index, "seconds": seconds, "losses": losses,
-        "metrics": metrics, "photograph": target.source, "photograph_sha256": target.sha256,
+        "recipe": recipe,
+        "settings": plain(config),
+        "steps": step.index,
+        "seconds": seconds,
+        "losses": losses,
+        "metrics": metrics,
+        "photograph": target.source,
+        "photograph_sha256": target.sha256,
         "alignment": None if target.alignment is None else target.alignment.to_json(),
     }
     return Inversion(latent, target, image, losses, metrics, step.index, seconds, history)
@@ -199,14 +163,66 @@ def compare(
     a, b = averaged(image, size), averaged(target, size)
     first, second = to_pil(a), to_pil(b)
     return {
-        "psnr_db": float(psnr(a, b)[0]), "ssim": float(ssim(a, b)[0]),
+        "psnr_db": float(psnr(a, b)[0]),
+        "ssim": float(ssim(a, b)[0]),
         "perceptual": float(perceptual(a, b)[0]) if size >= 32 else None,
         "identity": identity_distance(first, second) if faces else None,
         "landmarks": landmark_distance(first, second) if faces else None,
-    }  # fmt: skip
+    }
 
 
-def stacked(targets: Sequence[Target]) -> Float[Tensor, "batch channels height width"]:
-    """The pictures of several targets as one batch."""
-    return torch.cat([target.image for target in targets])
+def latent_of(
+    source: str | Path,
+    generator: Generator,
+    config: InvertConfig,
+    *,
+    recipe: str = "default",
+    align: bool = True,
+    face: int | None = None,
+    cache: Path | None = None,
+    watch: Callable[[Step], object] | None = None,
+) -> Latent:
+    """The latent in a file, or of a photograph, which is inverted unless cache holds its latent already.
 
+    A file is a latent where its suffix says so, and must hold one image's. cache None keeps nothing; standard input
+    is never kept. watch sees every step of a search. Raises what `load_latent` and `invert` raise.
+    """
+    if Path(source).suffix.lower() in LATENTS:
+        return load_one(Path(source), generator)
+    key = cache_key(source, generator, config, align=align, face=face)
+    kept = None if cache is None or key is None else cache / f"{key}.latent.safetensors"
+    if kept is not None and kept.is_file():
+        with suppress(LatentFileError):  # a damaged entry is made again
+            return load_one(kept, generator)
+    target, began, step = load_target(source, generator, align=align, face=face), monotonic(), None
+    for step in search(generator, target.image, config):
+        if watch is not None:
+            watch(step)
+    assert step is not None
+    found = measure(generator, [target], step, config, recipe=recipe, seconds=monotonic() - began)[0]
+    if kept is not None:
+        with suppress(WriteError):  # a cache that cannot be written costs time, not the result
+            save(found.latent, kept, generator, found.history)
+    return found.latent
+
+
+def latents_of(
+    sources: Sequence[str | Path],
+    generator: Generator,
+    config: InvertConfig,
+    *,
+    recipe: str = "default",
+    align: bool = True,
+    face: int | None = None,
+    cache: Path | None = None,
+    progress: Callable[[int, int, Step], object] | None = None,
+) -> list[Latent]:
+    """`latent_of` each source; in w_plus where they do not share a space. progress: sources done, in all, a step."""
+    latents = []
+    for done, source in enumerate(sources):
+        watch = None if progress is None else partial(progress, done, len(sources))
+        latents.append(
+            latent_of(source, generator, config, recipe=recipe, align=align, face=face, cache=cache, watch=watch)
+        )
+    same = len({latent.space for latent in latents}) == 1
+    return [latent if same else latent.to_w_plus(generator) for latent in latents]

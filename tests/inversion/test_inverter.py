@@ -14,14 +14,15 @@ from generators.parts.encoder import Encoder, EncoderConfig
 from generators.pictures.image import to_pil, to_tensor
 from generators.storage import sha256_of
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from inversion import loop, photograph
-from inversion.encoder import CORRECTION, encode, first_guess
+from inversion import inverter as photograph
+from inversion import loop
+from inversion.config import RECIPES, InvertConfig, LatentSpace, recipe
 from inversion.errors import FaceError, ImageError, SettingsError
-from inversion.latent import LatentSpace, at_a_time, mean_latent, sample_latent, synthesize
-from inversion.loop import InvertConfig
+from inversion.guess import CORRECTION, encode, first_guess
+from inversion.inverter import best_start, compare, invert, measure, search
+from inversion.latent import at_a_time, mean_latent, sample_latent, synthesize
 from inversion.metrics import psnr
-from inversion.photograph import Target, best_start, compare, invert, load_target, measure, search, stacked
-from inversion.recipes import RECIPES, recipe
+from inversion.target import Target, load_target, stacked
 
 
 class Features(nn.Module):

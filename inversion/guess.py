@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from generators.base import Generator
-from inversion.latent import Latent, LatentSpace, mean_latent, sample_latent
+from inversion.config import LatentSpace
+from inversion.latent import Latent, mean_latent, sample_latent
 
 CORRECTION = 0.75  # of what is missing, at each look
 HARM = 1.1  # of the first squared error, beyond which a look has led astray

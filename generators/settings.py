@@ -1,0 +1,71 @@
+"""Settings that say what they are: a field of a dataclass with its range, its choices and its help.
+
+A configuration is a frozen dataclass of such fields. `check` refuses what lies outside of their ranges, and the command
+line makes its options from the same fields, so that a setting stands once.
+"""
+
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, field, fields
+from math import isfinite
+from typing import Any
+
+ABOUT = "about"  # key in a field's metadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What is known of a setting beside its name, type and default."""
+
+    help: str
+    group: str = ""  # of the command line's help
+    choices: tuple[str, ...] = ()
+    least: int | float | None = None  # smallest value
+    above: int | float | None = None  # or the largest that is too small
+    most: int | float | None = None  # largest value
+    flag: str = ""  # the option's name, where it is not that of the setting
+    shown: str | None = None  # the default in words; None: as it is
+
+    def refuses(self, value: object) -> str:
+        """What was wanted, where value is not that; empty where it is. None always is."""
+        if value is None:
+            return ""
+        if self.choices:
+            return "" if value in self.choices else f"one of {', '.join(self.choices)}"
+        bounds = (
+            (self.least, "from {} on", lambda v, b: v >= b),
+            (self.above, "above {}", lambda v, b: v > b),
+            (self.most, "up to {}", lambda v, b: v <= b),
+        )
+        asked = [(bound, words, fits) for bound, words, fits in bounds if bound is not None]
+        wanted = "a number " + " and ".join(words.format(f"{bound:g}") for bound, words, _ in asked)
+        if not asked or not isinstance(value, int | float):
+            return ""
+        return "" if isfinite(value) and all(fits(value, bound) for bound, _, fits in asked) else wanted
+
+
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """A field with its default, its help and what else `About` holds; a function as default is called each time."""
+    metadata = {ABOUT: About(help=help, **limits)}
+    if isinstance(default, Callable):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def settings_of(config: type) -> dict[str, tuple[Field, About]]:
+    """The settings of a configuration that say what they are, by name."""
+    return {f.name: (f, f.metadata[ABOUT]) for f in fields(config) if ABOUT in f.metadata}
+
+
+def default_of(field: Field) -> Any:
+    """A field's default, None where it has none."""
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return None if field.default is MISSING else field.default
+
+
+def check(config: object, error: type[Exception]) -> None:
+    """Raise error for the first setting that lies outside of its range or choices."""
+    for name, (_, about) in settings_of(type(config)).items():
+        value = getattr(config, name)
+        if wanted := about.refuses(value):
+            raise error(f"{name} is {value!r}; wanted {wanted}")

@@ -1,0 +1,66 @@
+"""A photograph at the generator's size, and where it came from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from generators.base import Generator
+from generators.pictures.image import fit_square, read_image, resize, to_tensor
+from generators.storage import sha256_of
+from inversion.errors import ImageError
+from inversion.faces.align import Alignment
+from inversion.faces.align import align as align_face
+
+Photo = str | Path | Image.Image | Float[Tensor, "1 channels height width"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be found: the picture at the generator's size, and where it came from."""
+
+    image: Float[Tensor, "1 channels height width"]
+    source: str | None = None  # the photograph's path
+    sha256: str | None = None  # of its file
+    alignment: Alignment | None = None  # None: it was taken as it is
+
+
+def load_target(photo: Photo, generator: Generator, *, align: bool = True, face: int | None = None) -> Target:
+    """Bring a photograph to the generator's size: aligned like its training faces, or cropped to the centre square.
+
+    A generator of anything but faces takes the square, whatever align says; a grey one the picture's luma. face counts
+    from the left, from 1; None takes the largest. A tensor is taken as it is, in [-1, 1]; ImageError if it has another
+    size than the generator's images, or values far outside.
+    """
+    if isinstance(photo, Tensor):
+        return Target(checked(photo, generator).to(generator.w_avg.device))
+    picture, size = read_image(photo), generator.img_resolution
+    if align and generator.subject == "face":
+        crop, alignment = align_face(picture, size, face)
+    else:
+        crop, alignment = resize(fit_square(picture), size), None
+    image = to_tensor(crop)
+    if generator.img_channels == 1:
+        image = to_tensor(crop.convert("L").convert("RGB"))[:, :1]
+    path = None if isinstance(photo, Image.Image) else str(photo)
+    digest = sha256_of(path) if path not in (None, "-") and isinstance(photo, str | Path) else None
+    return Target(image.to(generator.w_avg.device), path, digest, alignment)
+
+
+def checked(image: Tensor, generator: Generator) -> Float[Tensor, "1 channels height width"]:
+    """The tensor, if it can be a target; synthesis may overshoot [-1, 1] a little."""
+    size = (1, generator.img_channels, generator.img_resolution, generator.img_resolution)
+    if tuple(image.shape) != size:
+        raise ImageError(f"a tensor of {tuple(image.shape)} came, {generator.name} takes {size}; resize it first")
+    if not (image.isfinite() & (image.abs() < 2)).all():
+        raise ImageError("the tensor holds values outside of [-1, 1]; scale it, as in pixels / 127.5 - 1")
+    return image.float()
+
+
+def stacked(targets: Sequence[Target]) -> Float[Tensor, "batch channels height width"]:
+    """The pictures of several targets as one batch."""
+    return torch.cat([target.image for target in targets])
