@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inversion.commands.destination import destination, write
-from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, Numbers, options, with_generator
+from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, with_generator
+from inversion.commands.settings import Numbers, options
 from inversion.commands.terminal import counted, progress, tell
 
 if TYPE_CHECKING:

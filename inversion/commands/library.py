@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inversion.commands.options import FILE, SEED, STEPS, options, with_generator
+from inversion.commands.options import FILE, SEED, STEPS, with_generator
+from inversion.commands.settings import options
 from inversion.commands.terminal import counted, fail, say, tell
 
 if TYPE_CHECKING:

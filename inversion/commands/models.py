@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.commands.options import FILE, GENERATOR, JSON, options
+from inversion.commands.options import FILE, GENERATOR, JSON
+from inversion.commands.settings import options
 from inversion.commands.terminal import fail, loaded, say, tell
 
 if TYPE_CHECKING:

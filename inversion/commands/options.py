@@ -1,6 +1,5 @@
 """Options that commands share."""
 
-import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -8,76 +7,8 @@ from typing import Any
 
 import click
 
+from inversion.commands.settings import Seconds, options
 from inversion.commands.terminal import loaded, named_in
-
-
-class Grouped(click.Command):
-    """A command whose help shows its options in groups, as `grouped` names them."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            if isinstance(param, click.Option) and (shown := param.get_help_record(ctx)) is not None:
-                groups.setdefault(getattr(param, "group", "Options"), []).append(shown)
-        for name, rows in groups.items():
-            with formatter.section(name):
-                formatter.write_dl(rows)
-
-
-class InGroup(click.Option):
-    """An option that `Grouped` shows in a group of its help; the help text tells its default."""
-
-    def __init__(self, *args: Any, group: str, **rest: Any) -> None:
-        super().__init__(*args, **rest)
-        self.group = group
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        record = super().get_help_record(ctx)
-        return None if record is None else (record[0], self.help or "")
-
-
-def grouped(group: str, *names: str, **settings: Any) -> Callable:
-    """An option in a group of the help of a `Grouped` command."""
-    return click.option(*names, cls=InGroup, group=group, **settings)
-
-
-class Seconds(click.ParamType):
-    """A time such as 20s, 2m or 1.5."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([smh]?)", str(value).strip())
-        if found is None or float(found[1]) == 0:
-            self.fail(f"{value!r} is no time; write 20s, 2m, or a number of seconds above 0", param, ctx)
-        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
-
-
-class Numbers(click.ParamType):
-    """Numbers with commas between them."""
-
-    name = "numbers"
-
-    def __init__(self, kind: type[int] | type[float] = float) -> None:
-        self.kind = kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | float, ...]:
-        try:
-            return tuple(self.kind(part) for part in value.split(",") if value)
-        except ValueError:
-            self.fail(f"{value!r} is no list of numbers; write them as in 2,1", param, ctx)
-
-
-def options(*all_of_them: Callable) -> Callable:
-    """Several options as one decorator."""
-
-    def add(command: Callable) -> Callable:
-        for option in reversed(all_of_them):
-            command = option(command)
-        return command
-
-    return add
-
 
 FILE = click.Path(path_type=Path)
 GENERATOR = click.option(

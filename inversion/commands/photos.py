@@ -18,10 +18,9 @@ from inversion.commands.options import (
     SEARCH,
     SEARCH_IN,
     SPACES,
-    Numbers,
-    options,
     with_generator,
 )
+from inversion.commands.settings import Numbers, options
 from inversion.commands.tables import objective_line, record_line, summary_table
 from inversion.commands.terminal import counted, device_of, fail, loaded, progress, say, tell, wants_json
 

@@ -12,7 +12,8 @@ import click
 
 from generators.errors import TrainingError
 from generators.training.settings import KINDS
-from inversion.commands.options import DEVICE, FILE, JSON, Grouped, Numbers, Seconds, grouped, options
+from inversion.commands.options import DEVICE, FILE, JSON
+from inversion.commands.settings import Grouped, Numbers, Seconds, grouped, options
 from inversion.commands.terminal import counted, device_of, fail, say
 
 if TYPE_CHECKING:
