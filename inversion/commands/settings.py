@@ -106,8 +106,8 @@ def option_type(hint: Any, about: About) -> tuple[Any, str | None]:
     if about.choices:
         return click.Choice([*about.choices]), None
     if kind is int:
-        bounds = (None if bound is None else int(bound) for bound in (about.least, about.most))
-        return click.IntRange(*bounds), "N"
+        low, high = (None if bound is None else int(bound) for bound in (about.least, about.most))
+        return click.IntRange(low, high), "N"
     if kind is float:
         return click.FloatRange(
             about.above if about.least is None else about.least,
