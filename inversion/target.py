@@ -11,12 +11,12 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.pictures.image import fit_square, read_image, resize, to_tensor
-from generators.storage import sha256_of
+from generators.pictures.sources import Content, Picture, lone_file, pictures
 from inversion.errors import ImageError
 from inversion.faces.align import Alignment
 from inversion.faces.align import align as align_face
 
-Photo = str | Path | Image.Image | Float[Tensor, "1 channels height width"]
+Photo = str | Path | Picture | Content | Image.Image | Float[Tensor, "1 channels height width"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def load_target(photo: Photo, generator: Generator, *, align: bool = True, face:
     """
     if isinstance(photo, Tensor):
         return Target(checked(photo, generator).to(generator.w_avg.device))
-    picture, size = read_image(photo), generator.img_resolution
+    picture, content = opened(photo)
+    size = generator.img_resolution
     if align and generator.subject == "face":
         crop, alignment = align_face(picture, size, face)
     else:
@@ -46,9 +47,19 @@ def load_target(photo: Photo, generator: Generator, *, align: bool = True, face:
     image = to_tensor(crop)
     if generator.img_channels == 1:
         image = to_tensor(crop.convert("L").convert("RGB"))[:, :1]
-    path = None if isinstance(photo, Image.Image) else str(photo)
-    digest = sha256_of(path) if path not in (None, "-") and isinstance(photo, str | Path) else None
-    return Target(image.to(generator.w_avg.device), path, digest, alignment)
+    source = None if content is None else content.place
+    digest = None if content is None else content.sha256
+    return Target(image.to(generator.w_avg.device), source, digest, alignment)
+
+
+def opened(photo: str | Path | Picture | Content | Image.Image) -> tuple[Image.Image, Content | None]:
+    """A photograph as a picture, with the bytes of its file where it has one; nothing is read or decoded twice."""
+    if isinstance(photo, Image.Image):
+        return read_image(photo), None
+    if isinstance(photo, str | Path):
+        photo = pictures("-")[0] if str(photo) == "-" else lone_file(Path(photo))
+    content = photo if isinstance(photo, Content) else photo.content()
+    return content.image(), content
 
 
 def checked(image: Tensor, generator: Generator) -> Float[Tensor, "1 channels height width"]:

@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from generators.errors import ImageError
+from generators.shapes import Float, UInt8
 from generators.storage import write_bytes
 
 MAX_PIXELS, MOST = 100_000_000, "100 megapixels"
@@ -29,8 +29,11 @@ def read_image(source: Source | Image.Image) -> Image.Image:
     """Read a photograph as 8-bit RGB, upright; transparency becomes white, "-" is standard input.
 
     JPEG, PNG, WebP, TIFF, BMP or the first frame of a GIF, in any depth and colour model, up to 100 megapixels.
-    `source_name` tells the result's name afterwards. ImageError if it cannot be read.
+    `source_name` tells the result's name afterwards. A picture that was read here comes back as it is. ImageError if it
+    cannot be read.
     """
+    if isinstance(source, Image.Image) and source.mode == "RGB" and SOURCE in source.info:
+        return source
     if isinstance(source, Image.Image):
         name, picture = source_name(source), source
     else:
@@ -61,15 +64,23 @@ def _read_bytes(source: Source) -> tuple[str, bytes]:
             return name, Path(source).read_bytes()
         if hasattr(source, "read"):
             return name, source.read()
-    except FileNotFoundError:
-        raise ImageError(f"{name} does not exist; check the path") from None
-    except IsADirectoryError:
-        raise ImageError(f"{name} is a folder; name the photographs in it one by one") from None
-    except PermissionError:
-        raise ImageError(f"{name} may not be read; check its permissions") from None
     except (OSError, ValueError) as error:
-        raise ImageError(f"{name} cannot be read: {error}; check the path") from error
+        raise ImageError(why_not(name, error)) from error
     raise ImageError(f"a {type(source).__name__} came; pass a path, an open binary file or a PIL image")
+
+
+def why_not(place: str, error: Exception) -> str:
+    """One line on why a file's bytes cannot be had."""
+    match error:
+        case FileNotFoundError():
+            return f"{place} does not exist; check the path"
+        case IsADirectoryError():
+            return f"{place} is a folder; name the photographs in it one by one"
+        case PermissionError():
+            return f"{place} may not be read; check its permissions"
+        case OSError() | ValueError():
+            return f"{place} cannot be read: {getattr(error, 'strerror', None) or error}; check the path"
+    return f"{place} cannot be read from its zip ({error}); make the zip again"
 
 
 def _decode(picture: BytesIO | Image.Image, name: str) -> Image.Image:
@@ -131,13 +142,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _to_8_bit(image: Image.Image) -> Image.Image:
     """Scale a 16-bit, 32-bit or float image to 8 bits without clipping.
 
-    Integers fill 0 to 65535, floats the smallest of 1, 255 and 65535 that holds them; what is wider is squeezed.
+    They fill the smallest of 1 (floats alone), 255 and 65535 that holds them; what is wider is squeezed.
     """
     values = np.asarray(image).astype(np.float32)
     low, high = min(0.0, float(values.min())), float(values.max())
     if not np.isfinite(high - low):
         raise ImageError(f"{source_name(image)} holds values that are not finite; save it as 8 or 16 bits")
-    fulls = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
+    fulls = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
     full = next((f for f in fulls if high - low <= 1.1 * f), 0.0)  # resampled floats overshoot a little
     return Image.fromarray(np.rint((values - low) * (255 / max(full, high - low))).astype(np.uint8))
 
@@ -167,6 +178,13 @@ def resize(image: Image.Image, size: int) -> Image.Image:
     if image.size == (size, size):
         return image
     return image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def square_pixels(image: Image.Image, size: int, channels: int = 3) -> UInt8[np.ndarray, "channels size size"]:
+    """The centre square at size x size pixels; channels 1 is the luma."""
+    small = resize(fit_square(image), size)
+    pixels = np.asarray(small if channels == 3 else small.convert("L"))
+    return pixels.reshape(size, size, channels).transpose(2, 0, 1)
 
 
 def fit_square(image: Image.Image) -> Image.Image:

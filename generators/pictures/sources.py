@@ -1,141 +1,203 @@
-"""Where training pictures come from: folders, zip files and the digits; and the machine's room for them."""
+"""Where pictures come from: files, folders and their folders, zips, standard input and the bundled digits.
+
+All of them are lists of `Picture`, which are read when they are wanted. What a list holds is told by names alone.
+"""
 
 import hashlib
-import io
+import sys
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 from zipfile import BadZipFile, ZipFile
 
-import numpy as np
-from PIL import Image, ImageOps
+import torch
+from PIL import Image
 
-from generators.errors import ImageError, TrainingError
-from generators.pictures.digits import WORD, digits
-from generators.pictures.image import WRITES, read_image
-from generators.shapes import UInt8
+from generators.errors import ImageError
+from generators.pictures.digits import WORD, Digit, digits
+from generators.pictures.image import WRITES, read_image, why_not
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = tuple(sorted(f".{kind}" for kind in WRITES))  # of pictures in a folder or a zip
 HIDDEN = (".", "__MACOSX")  # how names begin that systems and editors leave beside the pictures
-UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,  # broken PNGs
-    Image.DecompressionBombError,
-    zipfile.BadZipFile,
-    zlib.error,
-    RuntimeError,  # encrypted
-    NotImplementedError,  # compressed in a way that Python does not know
-)
+BROKEN = (OSError, ValueError, BadZipFile, zlib.error, RuntimeError, NotImplementedError, KeyError)  # as zipfile fails
+STDIN = "-"
+Stamp = tuple[int, int]  # size in bytes; time of change in ns, or in a zip the checksum
+Value = TypeVar("Value")
 
 
-def is_digits(path: Path) -> bool:
-    """Whether a source is the data set of that name, and no file or folder."""
-    return str(path) == WORD and not path.exists()
+@dataclass(frozen=True)
+class Content:
+    """The bytes of a picture's file, read once."""
 
+    place: str  # as `Picture` tells it
+    data: bytes
 
-class Source:
-    """A folder or a zip file of pictures, or the digits to train on; `names` are the picture files in it, sorted."""
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of the file, in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.archive = path, None
-        self.digits = {d.name: d for d in digits("train")} if is_digits(path) else {}
-        if self.digits:
-            found = [*self.digits]
-        elif path.is_dir():
-            found = [p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()]
-        elif zipfile.is_zipfile(path):
-            self.archive = zipfile.ZipFile(path)
-            found = self.archive.namelist()
-        else:
-            raise TrainingError(f"{path} is neither a folder nor a zip file of pictures")
-        shown = [n for n in found if not any(part.startswith(HIDDEN) for part in Path(n).parts)]
-        self.names = sorted(n for n in shown if Path(n).suffix.lower() in SUFFIXES)
-
-    def read(self, name: str) -> bytes:
-        if self.digits:
-            return self.digits[name].png()
-        return (self.path / name).read_bytes() if self.archive is None else self.archive.read(name)
-
-    def fingerprint(self) -> str:
-        """Changes with the names, the sizes and the times of the files."""
-        files = [self.path] if self.archive else [self.path / name for name in self.names if not self.digits]
-        stats = [file.stat() for file in files]
-        rows = [str(self.path.resolve()), self.names, [(s.st_size, s.st_mtime_ns) for s in stats]]
-        return hashlib.sha256(repr(rows).encode()).hexdigest()
-
-
-def read_square(data: bytes, size: int, channels: int = 3) -> tuple[UInt8[np.ndarray, "channels size size"], bool]:
-    """A picture file as its upright centre square, antialiased, and whether it was of another size.
-
-    Transparency becomes white. Raises one of UNREADABLE.
-    """
-    picture = Image.open(io.BytesIO(data))
-    picture.load()
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):  # 16 bits and more, which Pillow would clip
-        deep = np.asarray(picture, dtype=np.float64)
-        white = 65535 if deep.max() > 255 else 255
-        picture = Image.fromarray((deep / white * 255).round().clip(0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    picture = picture.convert("RGB" if channels == 3 else "L")
-    square = np.asarray(to_square(picture, size)).reshape(size, size, channels)
-    return square.transpose(2, 0, 1), picture.size != (size, size)
-
-
-def to_square(picture: Image.Image, size: int) -> Image.Image:
-    """Centre crop to a square and resize, antialiased."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    crop = picture.crop((left, top, left + side, top + side))
-    return crop.resize((size, size), Image.Resampling.LANCZOS)
+    def image(self) -> Image.Image:
+        """The picture, as `read_image` gives it; ImageError if it cannot be read."""
+        stream = BytesIO(self.data)
+        stream.name = "standard input" if self.place == STDIN else self.place  # type: ignore[attr-defined]
+        return read_image(stream)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file, in a folder or in a zip, that is read when it is wanted."""
+    """A picture that is read when it is wanted."""
 
-    name: str  # relative to the folder or zip
-    source: Path
+    name: str  # in its folder or zip; of a lone file its own
+    place: str  # how to tell it from all others: its path, in a zip below that of the zip; "-" is standard input
+    load: Callable[[], bytes]  # raises one of BROKEN
+    stamp: Callable[[], Stamp]  # what tells, without reading it, that it is still the same; raises one of BROKEN
+
+    def content(self) -> Content:
+        """The file's bytes; ImageError if they cannot be had."""
+        try:
+            return Content(self.place, self.load())
+        except BROKEN as error:
+            raise ImageError(why_not(self.place, error)) from error
 
     def read(self) -> Image.Image:
-        """The picture; ImageError if it cannot be read."""
-        return read_image(self.source / self.name if self.source.is_dir() else self.data())
+        """The picture, as `read_image` gives it; ImageError if it cannot be read."""
+        return self.content().image()
 
-    def data(self) -> BytesIO:
-        """The file's bytes, under its name; ImageError if they cannot be had."""
-        try:
-            if self.source.is_dir():
-                data = BytesIO((self.source / self.name).read_bytes())
-            else:
-                with ZipFile(self.source) as archive:
-                    data = BytesIO(archive.read(self.name))
-        except (OSError, BadZipFile, RuntimeError, NotImplementedError, KeyError) as error:  # as zipfile does
-            raise ImageError(f"{self.name} cannot be read from {self.source} ({error}); make it again") from error
-        data.name = self.name  # type: ignore[attr-defined] - for messages
-        return data
+    @property
+    def file(self) -> Path | None:
+        """Its own file, where it is one."""
+        return Path(self.place) if self.place != STDIN and Path(self.place).is_file() else None
 
 
-def pictures(source: Path) -> list[Picture]:
-    """The picture files in a folder and its folders, or in a zip, by name; ImageError if there is none."""
-    suffixes = {f".{kind}" for kind in WRITES}
+def pictures(source: str | Path) -> list[Picture]:
+    """All that a source holds, sorted by name: a folder and its folders, a zip, or one file, whatever its name.
+
+    "-" is standard input, and the word `digits` the bundled ones, unless a file or folder is called so. Names that
+    begin with a dot are left out. ImageError where a folder or a zip holds no picture, or where nothing is of that name
+    and the name is no picture's: a picture that is missing says so when it is read, so that it stops no others.
+    """
+    path = Path(source)
+    if str(source) == STDIN:
+        return [Picture("stdin", STDIN, sys.stdin.buffer.read, lambda: (0, 0))]
+    if is_digits(source):
+        return digit_pictures()
+    if path.is_dir():
+        return in_folder(path)
+    if path.suffix.lower() in SUFFIXES:
+        return [lone_file(path)]
+    return in_zip(path) if is_zip(path) else [existing(path)]
+
+
+def pictures_of(sources: Iterable[str | Path]) -> list[Picture]:
+    """All that several sources hold, one source after the other."""
+    return [picture for source in sources for picture in pictures(source)]
+
+
+def lone_file(path: Path) -> Picture:
+    """A file as a picture, whatever its name says."""
+    return Picture(path.name, str(path), path.read_bytes, partial(file_stamp, path))
+
+
+def existing(path: Path) -> Picture:
+    """A file whose name is no picture's; ImageError where there is none."""
     try:
-        if source.is_dir():
-            names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
-        else:
-            with ZipFile(source) as archive:
-                names = archive.namelist()
-    except FileNotFoundError:
-        raise ImageError(f"{source} does not exist; give a folder or a zip of pictures") from None
-    except (OSError, BadZipFile) as error:
-        raise ImageError(f"{source} is no folder and no zip ({error}); give one of pictures") from error
-    hidden = ("__MACOSX", ".")  # what macOS leaves beside the pictures, and half-written files
-    seen = [name for name in names if not any(part.startswith(hidden) for part in Path(name).parts)]
-    wanted = [name for name in seen if Path(name).suffix.lower() in suffixes]
+        file_stamp(path)
+    except (OSError, ValueError) as error:
+        raise ImageError(why_not(str(path), error)) from error
+    return lone_file(path)
+
+
+def in_folder(folder: Path) -> list[Picture]:
+    """The pictures in a folder and its folders."""
+    try:
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    except OSError as error:
+        raise ImageError(why_not(str(folder), error)) from error
+    found = [(name, folder / name) for name in shown(names, folder)]
+    return [Picture(name, str(path), path.read_bytes, partial(file_stamp, path)) for name, path in found]
+
+
+def in_zip(path: Path) -> list[Picture]:
+    """The pictures in a zip."""
+    try:
+        names = shown(opened(path, file_stamp(path)).namelist(), path)
+    except FileNotFoundError as error:
+        raise ImageError(why_not(str(path), error)) from error
+    except BROKEN as error:
+        raise ImageError(f"{path} is damaged, or no zip ({error}); make it again") from error
+    return [
+        Picture(name, f"{path}/{name}", partial(member, path, name), partial(member_stamp, path, name))
+        for name in names
+    ]
+
+
+def digit_pictures(part: str | None = None) -> list[Picture]:
+    """The bundled digits, in the data set's order: "train", "test", or None for all."""
+    return [
+        Picture(digit.name, f"{WORD}/{digit.name}", partial(Digit.png, digit), lambda: (0, 0)) for digit in digits(part)
+    ]
+
+
+def shown(names: Iterable[str], source: Path) -> list[str]:
+    """The names of pictures, sorted, but for hidden ones; ImageError where there is none."""
+    seen = [name for name in names if not any(part.startswith(HIDDEN) for part in Path(name).parts)]
+    wanted = sorted(name for name in seen if Path(name).suffix.lower() in SUFFIXES)
     if not wanted:
-        raise ImageError(f"{source} holds no picture; it needs files that end in {', '.join(sorted(suffixes))}")
-    return [Picture(name, source) for name in sorted(wanted)]
+        raise ImageError(f"{source} holds no picture; it needs files that end in {', '.join(SUFFIXES)}")
+    return wanted
+
+
+def is_digits(source: str | Path) -> bool:
+    """Whether a source is the word for the bundled digits, and no file or folder of that name."""
+    return str(source) == WORD and not Path(source).exists()
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip, by its content or, where that is damaged, by its name."""
+    try:
+        return path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)
+    except (OSError, ValueError):
+        return False
+
+
+def file_stamp(path: Path) -> Stamp:
+    """Size and time of change of a file."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def opened(path: Path, stamp: Stamp) -> ZipFile:
+    """The zip, opened once while it stays as it is: its list of contents may be long."""
+    return ZipFile(path)
+
+
+def member(path: Path, name: str) -> bytes:
+    """A file in a zip."""
+    return opened(path, file_stamp(path)).read(name)
+
+
+def member_stamp(path: Path, name: str) -> Stamp:
+    """Size and checksum of a file in a zip."""
+    about = opened(path, file_stamp(path)).getinfo(name)
+    return about.file_size, about.CRC
+
+
+def fingerprint(found: Sequence[Picture]) -> str:
+    """A hash that changes with the names, sizes and times of pictures; none of them is read."""
+    rows = [(picture.place, picture.stamp()) for picture in found]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+
+def thinned(values: Sequence[Value], limit: int | None) -> list[Value]:
+    """At most limit of the values, drawn at random but always the same, in their order."""
+    if limit is None or limit >= len(values):
+        return list(values)
+    drawn = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))[:limit]
+    return [values[i] for i in drawn.sort().values.tolist()]

@@ -1,4 +1,4 @@
-"""Training pictures: folders and zip files -> one uint8 tensor, in memory, or mapped from a file if it does not fit."""
+"""Training pictures: folders, zips, files -> one uint8 tensor, in memory, or mapped from a file if it does not fit."""
 
 import hashlib
 import json
@@ -15,13 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from generators.device import free_memory
-from generators.errors import TrainingError
-from generators.pictures.sources import SUFFIXES, UNREADABLE, Source, read_square
-from generators.shapes import Float, UInt8
+from generators.errors import ImageError, TrainingError
+from generators.pictures.image import square_pixels
+from generators.pictures.sources import SUFFIXES, Picture, digit_pictures, fingerprint, is_digits, pictures
+from generators.shapes import Float, Int, UInt8
 from generators.storage import write_bytes
 from generators.training.distributed import is_main, world
 
-Files = list[tuple[int, str]]  # (index of the source, name in it)
+Files = list[tuple[int, Picture]]  # index of the source, and a picture of it
+Watch = Callable[[Files], Iterable[tuple[int, Picture]]]  # wraps a loop, for a progress bar
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,9 @@ def load_pictures(
     shares: Sequence[float] | None = None,
     cache: Path | None = None,
     memory: int | None = None,
-    watch: Callable[[Files], Iterable[tuple[int, str]]] = iter,
+    watch: Watch = iter,
 ) -> Pictures:
-    """Read every picture of the sources (folders or zip files) at resolution x resolution, centre-cropped.
+    """Read every picture of the sources (folders, zips or files) at resolution x resolution, centre-cropped.
 
     shares says how often each source is drawn; None: by its number of pictures. cache is the file to keep pictures in
     that take more than half of the memory (bytes; None: what is free), and always where several processes share a run;
@@ -84,25 +86,36 @@ def load_pictures(
     """
     if shares is not None and (len(shares) != len(sources) or min(shares) < 0 or sum(shares) <= 0):
         raise TrainingError(f"{len(shares)} shares came for {len(sources)} sources; give one positive number for each")
-    opened = [Source(path) for path in sources]
-    files = shuffled([(k, name) for k, source in enumerate(opened) for name in source.names])
+    files = shuffled([(k, picture) for k, source in enumerate(sources) for picture in listed(source)])
     shape = (len(files), channels, resolution, resolution)
     mapped = place_for(shape, cache, free_memory() if memory is None else memory)
     if mapped is None:
-        about = read_all(opened, files, (images := np.empty(shape, np.uint8)), watch)
+        about = read_all(files, (images := np.empty(shape, np.uint8)), watch)
     else:
-        prints = [source.fingerprint() for source in opened]
-        images, about = read_mapped(opened, files, shape, mapped, prints, watch)
+        images, about = read_mapped(files, shape, mapped, watch)
     if not about["sources"]:
-        names, kinds = ", ".join(map(str, sources)), ", ".join(sorted(SUFFIXES))
-        raise TrainingError(f"no readable picture in {names}; give folders or zips of {kinds}")
-    origin = torch.tensor(about["sources"])
-    counts = origin.bincount(minlength=len(sources))
+        names = ", ".join(map(str, sources))
+        raise TrainingError(f"no readable picture in {names}; give folders or zips of {', '.join(SUFFIXES)}")
+    weights = weights_of(torch.tensor(about["sources"]), len(sources), shares)
+    found = {key: about[key] for key in ("resized", "grey", "duplicates")}
+    stacked = torch.from_numpy(images[: len(weights)])
+    return Pictures(stacked, weights, tuple(about["skipped"]), mapped=mapped, **found)
+
+
+def listed(source: Path) -> list[Picture]:
+    """The pictures of a source, of the digits those to train on; TrainingError where it holds none."""
+    try:
+        return digit_pictures("train") if is_digits(source) else pictures(source)
+    except ImageError as error:
+        raise TrainingError(str(error)) from error
+
+
+def weights_of(origin: Int[Tensor, " count"], sources: int, shares: Sequence[float] | None) -> Float[Tensor, " count"]:
+    """How often each picture is drawn, summing to one; origin is the source of each."""
+    counts = origin.bincount(minlength=sources)
     share = counts if shares is None else torch.tensor(shares)
     weights = (share / counts.clamp(min=1))[origin].float()
-    stacked = torch.from_numpy(images[: len(origin)])
-    found = {key: about[key] for key in ("resized", "grey", "duplicates")}
-    return Pictures(stacked, weights / weights.sum(), tuple(about["skipped"]), mapped=mapped, **found)
+    return weights / weights.sum()
 
 
 def shuffled(files: Files) -> Files:
@@ -111,20 +124,21 @@ def shuffled(files: Files) -> Files:
     return [files[i] for i in order]
 
 
-def read_all(opened: Sequence[Source], files: Files, images: np.ndarray, watch: Callable) -> dict[str, Any]:
+def read_all(files: Files, images: np.ndarray, watch: Watch) -> dict[str, Any]:
     """Fill images from the front with what can be read; gives the source of each, and what was seen on the way."""
     size, channels = images.shape[-1], images.shape[1]
     about: dict[str, Any] = {"sources": [], "skipped": [], "resized": 0, "grey": 0, "duplicates": 0}
     seen: set[bytes] = set()
-    for k, name in watch(files):
+    for k, picture in watch(files):
         try:
-            square, resized = read_square(opened[k].read(name), size, channels)
-        except UNREADABLE:
-            about["skipped"].append(f"{opened[k].path}/{name}")
+            image = picture.read()
+        except ImageError:
+            about["skipped"].append(picture.place)
             continue
+        square = square_pixels(image, size, channels)
         images[len(about["sources"])] = square
         about["sources"].append(k)
-        about["resized"] += resized
+        about["resized"] += image.size != (size, size)
         about["grey"] += bool(np.ptp(square, axis=0).mean() < 1)
         digest = hashlib.blake2b(square.tobytes(), digest_size=16).digest()
         about["duplicates"] += digest in seen
@@ -153,18 +167,17 @@ def place_for(shape: tuple[int, ...], cache: Path | None, memory: int | None) ->
     return cache
 
 
-def read_mapped(
-    opened: Sequence[Source], files: Files, shape: tuple[int, ...], path: Path, prints: list[str], watch: Callable
-) -> tuple[np.ndarray, dict[str, Any]]:
+def read_mapped(files: Files, shape: tuple[int, ...], path: Path, watch: Watch) -> tuple[np.ndarray, dict[str, Any]]:
     """The pictures as a file that is mapped into memory, and what `read_all` tells; read anew if a source changed."""
-    notes, key = path.with_suffix(".json"), {"shape": list(shape), "sources": prints}
+    notes = path.with_suffix(".json")
+    key = {"shape": list(shape), "pictures": fingerprint([picture for _, picture in files])}
     while (about := read_notes(notes, key)) is None and not is_main():
         sleep(1)  # the main process reads them for all
     if about is not None:
         return np.memmap(path, np.uint8, "r+", shape=shape), about
     notes.unlink(missing_ok=True)
     images = np.memmap(path, np.uint8, "w+", shape=shape)
-    about = read_all(opened, files, images, watch) | {"key": key}
+    about = read_all(files, images, watch) | {"key": key}
     images.flush()
     write_bytes(json.dumps(about).encode(), notes)  # the notes come last: with them the pictures are whole
     return images, about

@@ -20,7 +20,7 @@ def paste_back(photo: Image.Image, crop: Image.Image, alignment: Alignment, feat
     """
     if not 0 <= feather <= 0.5:
         raise SettingsError(f"feather is {feather}; it is a fraction of the crop's side, 0 to 0.5")
-    photo, crop = read_image(photo), read_image(crop)
+    photo, crop = read_image(photo).copy(), read_image(crop)
     if photo.size != tuple(alignment.photo_size):
         came, made = ("{} x {}".format(*size) for size in (photo.size, alignment.photo_size))
         name = source_name(photo)

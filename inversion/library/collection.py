@@ -2,19 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator
-from generators.pictures.digits import WORD, Digit, digits
-from generators.pictures.image import WRITES, read_image
-from generators.pictures.sources import Picture, pictures
+from generators.pictures.sources import Picture, pictures, thinned
 from inversion.config import InvertConfig, config_of
 from inversion.errors import ImageError, InversionError
 from inversion.files.latent_file import LATENTS, load_latent
@@ -24,28 +20,6 @@ from inversion.latent import at_a_time, synthesize
 from inversion.target import load_target
 
 Counted = Callable[[Iterable[Any], str, int], Iterable[Any]]  # wraps a loop: items, what they are, how many
-
-
-@dataclass(frozen=True)
-class DigitPicture:
-    """One of the bundled digits, as `evaluate.Picture` is one of a folder's pictures."""
-
-    digit: Digit
-
-    @property
-    def name(self) -> str:
-        return self.digit.name
-
-    def read(self) -> Image.Image:
-        return read_image(self.data())
-
-    def data(self) -> BytesIO:
-        data = BytesIO(self.digit.png())
-        data.name = self.name  # type: ignore[attr-defined] - for messages
-        return data
-
-
-Readable = Picture | DigitPicture
 
 
 @dataclass(frozen=True)
@@ -66,24 +40,6 @@ class Collection:
         return Collection(names, labels, self.images[list(rows)], self.codes[list(rows)])
 
 
-def files_of(source: str | Path) -> Sequence[Readable]:
-    """The pictures of a folder or a zip by name, one picture file alone, or the bundled digits for the word `digits`.
-
-    A file or folder that is named digits goes before the word. ImageError where there is no picture.
-    """
-    path = Path(source)
-    if is_digits(source):
-        return [DigitPicture(digit) for digit in digits()]
-    if path.is_file() and path.suffix.lower().lstrip(".") in WRITES:
-        return [Picture(path.name, path.parent)]
-    return pictures(path)
-
-
-def is_digits(source: str | Path) -> bool:
-    """Whether a source is the word for the bundled digits."""
-    return str(source) == WORD and not Path(source).exists()
-
-
 def label_of(name: str, otherwise: str | None = None) -> str | None:
     """The folder that a picture stands in, the outermost below its source."""
     first, slash, _ = name.partition("/")
@@ -101,7 +57,7 @@ def collect(
     counted: Counted = lambda items, what, total: items,
     skipped: Callable[[str, str], object] = lambda name, why: None,
 ) -> Collection:
-    """Images and codes of all that sources hold: pictures as `files_of` lists them, saved latents, folders of those.
+    """Images and codes of all that sources hold: pictures, saved latents, and folders of those.
 
     Pictures get the codes of `codes_of`; latents are rendered. A label is the folder that a picture stands in, or
     else its source, where there are several. limit: only so many, drawn at random. counted draws a bar; skipped is told
@@ -120,7 +76,7 @@ def collect(
     return Collection(names, labels, images, codes)
 
 
-def listing(source: str | Path, *, alone: bool) -> list[tuple[Readable | Path, str | None]]:
+def listing(source: str | Path, *, alone: bool) -> list[tuple[Picture | Path, str | None]]:
     """What a source holds, with labels; a Path is a saved latent. alone: the source's own name tells nothing."""
     path = Path(source)
     latents = sorted(path.rglob("*.latent.safetensors")) if path.is_dir() else []
@@ -128,11 +84,11 @@ def listing(source: str | Path, *, alone: bool) -> list[tuple[Readable | Path, s
         return [(path, path.parent.name or None)]
     if latents:  # the pictures beside them are what they were made from
         return [(one, label_of(one.relative_to(path).as_posix(), None if alone else path.name)) for one in latents]
-    return [(file, label_of(file.name, None if alone else path.stem)) for file in files_of(source)]
+    return [(file, label_of(file.name, None if alone else path.stem)) for file in pictures(source)]
 
 
 def read_batch(
-    files: Sequence[tuple[Readable | Path, str | None]],
+    files: Sequence[tuple[Picture | Path, str | None]],
     generator: Generator,
     config: InvertConfig,
     align: bool,
@@ -145,7 +101,7 @@ def read_batch(
             if isinstance(file, Path):
                 found.append(latents_in(file, label, generator))
             else:
-                images.append(load_target(file.read(), generator, align=align).image)
+                images.append(load_target(file, generator, align=align).image)
                 names.append(file.name)
                 labels.append(label)
         except InversionError as error:
@@ -183,11 +139,3 @@ def codes_of(
         return seen.code
     *_, last = search(generator, images, config)
     return last.latent.to_ws(generator).detach()
-
-
-def thinned(values: list[Any], limit: int | None) -> list[Any]:
-    """At most limit of the values, drawn at random but always the same, in their order."""
-    if limit is None or limit >= len(values):
-        return values
-    drawn = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))[:limit]
-    return [values[i] for i in drawn.sort().values.tolist()]

@@ -7,12 +7,10 @@ time of change, sha256, and why it has no numbers where it has none.
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import torch
 from jaxtyping import Float
@@ -22,14 +20,13 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from generators.pictures.digits import WORD
-from generators.pictures.image import read_image
+from generators.pictures.sources import BROKEN, Picture, Stamp, is_digits, pictures
 from generators.storage import cache_folder, write_bytes
 from inversion.errors import ImageError, WriteError
-from inversion.library.collection import Counted, Readable, files_of, is_digits
+from inversion.library.collection import Counted
 
 INDEX, FORMAT = ".latent-index.safetensors", "latent-index-1"
 TABLES = 4  # kept in an index; the one that was made longest ago goes first
-Stamp = tuple[int, int]  # size in bytes; time of change in ns, or in a zip the checksum
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,8 @@ def update(
     A file is looked at where its name is new, or its size, time and content have changed. ImageError if there is no
     picture. say is told where an index was damaged or cannot be kept.
     """
-    files = files_of(source)
-    stamps, tables = stamps_of(source, files), read_index(source, say)
+    files, tables = pictures(source), read_index(source, say)
+    stamps = {file.name: stamp_of(file) for file in files}
     known = tables.pop(measure.key, {})
     kept = {file.name for file in files if file.name in known and known[file.name].stamp == stamps[file.name]}
     rows = {name: known[name] for name in kept}
@@ -84,19 +81,18 @@ def update(
 
 
 def look(
-    files: Sequence[Readable], stamps: dict[str, Stamp | None], by_content: dict[str, Row], measure: Measure
+    files: Sequence[Picture], stamps: dict[str, Stamp | None], by_content: dict[str, Row], measure: Measure
 ) -> Rows:
     """New rows; a content that is known already, under another name or time, is not looked at again."""
     rows, images = {}, {}
     for file in files:
         try:
-            data = file.data()
-            digest = hashlib.sha256(data.getvalue()).hexdigest()
-            if digest in by_content:
-                rows[file.name] = replace(by_content[digest], stamp=stamps[file.name])
+            content = file.content()
+            if content.sha256 in by_content:
+                rows[file.name] = replace(by_content[content.sha256], stamp=stamps[file.name])
             else:
-                rows[file.name] = Row(stamps[file.name], digest, None)
-                images[file.name] = read_image(data)
+                rows[file.name] = Row(stamps[file.name], content.sha256, None)
+                images[file.name] = content.image()
         except ImageError as error:
             row = rows.get(file.name, Row(None, "", None))
             rows[file.name] = replace(row, error=str(error))
@@ -106,24 +102,12 @@ def look(
     return rows
 
 
-def stamps_of(source: str | Path, files: Sequence[Readable]) -> dict[str, Stamp | None]:
-    """What tells, without reading it, that a file is still the same; by name."""
-    path = Path(source)
-    if is_digits(source):
-        return {file.name: (0, 0) for file in files}
-    if zipfile.is_zipfile(path):
-        with ZipFile(path) as archive:
-            return {info.filename: (info.file_size, info.CRC) for info in archive.infolist()}
-    folder = path if path.is_dir() else path.parent
-    return {file.name: stamp_of(folder / file.name) for file in files}
-
-
-def stamp_of(path: Path) -> Stamp | None:
+def stamp_of(file: Picture) -> Stamp | None:
+    """What tells, without reading it, that a file is still the same; None where that cannot be had."""
     try:
-        found = path.stat()
-    except OSError:
+        return file.stamp()
+    except BROKEN:
         return None
-    return found.st_size, found.st_mtime_ns
 
 
 def places(source: str | Path) -> list[Path]:

@@ -14,13 +14,14 @@ from torch import Tensor
 from generators.base import Generator
 from generators.pictures.image import SOURCE, read_image, source_name, to_pil
 from generators.pictures.sheet import sheet
+from generators.pictures.sources import pictures
 from inversion.batch import attempt
 from inversion.config import InvertConfig
 from inversion.errors import FaceError, ImageError, SettingsError
 from inversion.faces.detect import describe
 from inversion.files.latent_file import LATENTS, load_one
 from inversion.latent import synthesize
-from inversion.library.collection import Counted, codes_of, files_of, settings_for
+from inversion.library.collection import Counted, codes_of, settings_for
 from inversion.library.index import Measure, update
 from inversion.target import Target, load_target
 
@@ -149,6 +150,6 @@ def mahalanobis(query: Float[Tensor, " numbers"], table: Float[Tensor, "rows num
 
 def contact_sheet(found: Found, source: str | Path) -> Image.Image:
     """The query and what was found, nearest first, each with its distance."""
-    files = {file.name: file for file in files_of(source)}
-    pictures = [found.query, *(files[name].read() for name, _ in found.nearest)]
-    return sheet(pictures, ["query", *(f"{far:.2f}, {name}" for name, far in found.nearest)])
+    files = {file.name: file for file in pictures(source)}
+    shown = [found.query, *(files[name].read() for name, _ in found.nearest)]
+    return sheet(shown, ["query", *(f"{far:.2f}, {name}" for name, far in found.nearest)])

@@ -167,7 +167,7 @@ def read_all(
 
     def images() -> Iterator[Tensor]:
         for file in counted(files, what, len(files)):
-            found = attempt(lambda file: load_target(file.read(), generator, align=align), file)
+            found = attempt(lambda file: load_target(file, generator, align=align), file)
             if not isinstance(found, InversionError):
                 good.append(file)
                 yield found.image
@@ -311,7 +311,7 @@ def memorised_record(study: Study, ws: Float[Tensor, "count num_ws w_dim"], seen
             found,
             path,
             sample=lambda i: to_pil(next(rendered(study.generator, ws[faces[i], None], 1))),
-            training=lambda i: to_pil(load_target(files[i].read(), study.generator, align=False).image),
+            training=lambda i: to_pil(load_target(files[i], study.generator, align=False).image),
         )
     return {**line, **memorised_figures(found)}
 

@@ -74,7 +74,7 @@ def invert_all(
     batches = invert_batches(
         generator,
         files,
-        lambda file: load_target(file.read(), generator, align=align),
+        lambda file: load_target(file, generator, align=align),
         config,
         recipe=recipe,
         batch=batch,

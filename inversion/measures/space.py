@@ -17,8 +17,9 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.pictures.digits import digits
+from generators.pictures.sources import is_digits
 from inversion.errors import SettingsError
-from inversion.library.collection import Collection, collect, is_digits
+from inversion.library.collection import Collection, collect
 
 BATCH = 64  # images that are rendered at a time
 MOST = 3000  # codes that trustworthiness looks at: it compares all with all

@@ -147,5 +147,5 @@ def test_bad_latents(latent, generator, latents, tmp_path):
 
 def test_bad_training_data(latent, tmp_path):
     (tmp_path / "empty").mkdir()
-    refused(latent("train", tmp_path / "empty", "-o", tmp_path / "m.safetensors"), "no readable picture")
-    refused(latent("train", tmp_path / "missing", "-o", tmp_path / "m.safetensors"), "neither a folder nor a zip")
+    refused(latent("train", tmp_path / "empty", "-o", tmp_path / "m.safetensors"), "holds no picture")
+    refused(latent("train", tmp_path / "missing", "-o", tmp_path / "m.safetensors"), "does not exist")

@@ -111,12 +111,15 @@ def test_shares_say_how_often_a_source_is_drawn(tmp_path):
 
 
 def test_sources_that_hold_nothing(tmp_path):
-    with pytest.raises(TrainingError, match="no readable picture in .*; give folders or zips of .bmp, .jpeg"):
+    with pytest.raises(TrainingError, match="holds no picture; it needs files that end in .bmp, .gif, .jpeg"):
         load_pictures([tmp_path], 8)
     (tmp_path / "text.zip").write_text("not a zip")
-    for name in ("text.zip", "missing"):
-        with pytest.raises(TrainingError, match=f"{name} is neither a folder nor a zip file"):
+    (tmp_path / "text.png").write_text("not a picture")
+    for name, why in (("text.zip", "is damaged, or no zip"), ("missing", "does not exist")):
+        with pytest.raises(TrainingError, match=f"{name} {why}"):
             load_pictures([tmp_path / name], 8)
+    with pytest.raises(TrainingError, match="no readable picture in .*text.png; give folders or zips of .bmp, .gif"):
+        load_pictures([tmp_path / "text.png"], 8)
 
 
 def test_broken_png_is_skipped(tmp_path):

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from generators.pictures.image import to_tensor
 from generators.pictures.sources import pictures
 from inversion import batch as walk
 from inversion.config import InvertConfig
@@ -52,37 +51,6 @@ def zipped(folder, path):
 
 def names(source):
     return [picture.name for picture in pictures(source)]
-
-
-def test_pictures_of_a_folder_and_of_a_zip(folder, tmp_path):
-    wanted = ["b.png", "c.png", "empty.jpg", "more/a.PNG", "text.jpg"]
-    archive = zipped(folder, tmp_path / "people.zip")
-    assert names(folder) == names(archive) == wanted
-    for one, two in zip(pictures(folder), pictures(archive), strict=True):
-        if one.name.lower().endswith(".png"):
-            assert torch.equal(to_tensor(one.read()), to_tensor(two.read()))
-    with pytest.raises(ImageError, match="^text.jpg is not a JPEG"):
-        pictures(archive)[-1].read()
-
-
-def test_sources_without_pictures(tmp_path):
-    with pytest.raises(ImageError, match="does not exist"):
-        pictures(tmp_path / "nowhere")
-    with pytest.raises(ImageError, match="holds no picture"):
-        pictures(tmp_path)
-    (tmp_path / "a.zip").write_bytes(b"PK but not really")
-    with pytest.raises(ImageError, match="no folder and no zip"):
-        pictures(tmp_path / "a.zip")
-
-
-def test_a_damaged_member_of_a_zip(tmp_path):
-    path, data = tmp_path / "people.zip", png(0)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.png", data)
-    raw = path.read_bytes()
-    path.write_bytes(raw.replace(data[60:80], bytes(20)))  # its checksum no longer fits
-    with pytest.raises(ImageError, match="a.png cannot be read from"):
-        pictures(path)[0].read()
 
 
 def test_a_record_for_every_picture(generator, folder):
