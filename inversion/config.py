@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from generators.base import Generator
 from generators.settings import check, setting
 from inversion.errors import SettingsError
 
@@ -189,3 +190,11 @@ def config_of(generator: "Generator", recipe_name: str, **given: Any) -> InvertC
     if given.get("space") is LatentSpace.Z:
         given.setdefault("whiten", False)  # z is white already
     return replace(recipe(recipe_name, generator), **given)
+
+
+def settings_for(
+    generator: "Generator", recipe: str | None = None, *, steps: int | None = None, seed: int = 0
+) -> InvertConfig:
+    """How codes are found: by that recipe, or None: by the encoder, or else, without one, by the default recipe."""
+    recipe = recipe or ("default" if generator.encoder is None or steps else "encode")
+    return config_of(generator, recipe, steps=steps, seed=seed)

@@ -1,9 +1,14 @@
 """What the inversion package can fail with; every message says what came, what was wanted and what to do next."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from generators.errors import ImageError as ImageError
 from generators.errors import InversionError as InversionError
 from generators.errors import LatentError as LatentError
 from generators.errors import WriteError as WriteError
+
+Thing = TypeVar("Thing")
 
 
 class FaceError(ImageError):
@@ -24,3 +29,11 @@ class SpaceMismatch(InversionError):
 
 class LatentFileError(InversionError):
     """A latent file that cannot be read, or that belongs to another generator."""
+
+
+def result_or_error(make: Callable[..., Thing], *args: object) -> Thing | ImageError:
+    """What make gives, or the ImageError that it raises."""
+    try:
+        return make(*args)
+    except ImageError as error:
+        return error

@@ -1,10 +1,11 @@
-"""A photograph from file to latent: align, guess, descend, measure. What `latent invert` and most programs call."""
+"""The road from photographs to latents: read, aligned, found before or searched now, measured, kept.
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+`Inverter` is built once and asked often; `invert` asks it for one photograph.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from time import monotonic
 
@@ -12,19 +13,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from generators.base import Generator, averaged
-from generators.pictures.image import to_pil
+from generators.base import Generator
+from generators.pictures.sources import Picture
 from inversion.config import InvertConfig
 from inversion.config import recipe as recipe_named
-from inversion.errors import LatentFileError, SettingsError, WriteError
-from inversion.files.cache import cache_key
-from inversion.files.latent_file import LATENTS, load_one, save
-from inversion.guess import first_guess
-from inversion.latent import Latent, synthesize
+from inversion.errors import InversionError, SettingsError, result_or_error
+from inversion.files.cache import entry_of, kept, settings_told, write_entry
+from inversion.files.latent_file import load_one
+from inversion.files.named import named
+from inversion.guess import encode, first_guess
+from inversion.latent import Latent, at_a_time, stack, synthesize
 from inversion.loop import Step, better, check_budget, descend
-from inversion.losses import TermContext, objectives
-from inversion.metrics import MEASURE_PX, identity_distance, landmark_distance, perceptual, psnr, ssim
-from inversion.target import Photo, Target, load_target
+from inversion.losses import TermContext, check_weights, objectives
+from inversion.metrics import compare
+from inversion.target import Photo, Target, load_target, stacked
+from inversion.watch import SILENT, Watch
+
+Images = Float[Tensor, "batch channels height width"]
+Styles = Float[Tensor, "batch num_ws w_dim"]
+Coded = tuple[Target, Styles]
 
 
 @dataclass(frozen=True)
@@ -35,13 +42,210 @@ class Inversion:
     target: Target
     image: Float[Tensor, "1 channels height width"]  # the latent rendered
     losses: dict[str, float]  # weighted terms of the objective
-    metrics: dict[str, float | None]  # as `compare` gives them
+    metrics: dict[str, float | None]  # as `metrics.compare` gives them
     steps: int
     seconds: float
     history: dict[str, object]  # all that a latent file tells about its making
 
 
-def search(
+Result = Inversion | InversionError  # what was found, or what was wrong with the photograph
+
+
+@dataclass(frozen=True)
+class Job:
+    """A photograph that is to be inverted, and what is known of it already."""
+
+    target: Target
+    entry: Path | None  # its file in the cache; None where it is not kept
+    found: Inversion | None  # None: it has to be searched
+
+
+@dataclass(frozen=True)
+class Inverter:
+    """Finds the latents of photographs in a generator, by one choice of settings.
+
+    recipe is the name that goes with config in what is told of a result. align, face: as `load_target` takes them.
+    batch: photographs that are searched together; None: as many as the generator's size allows. budget: seconds a
+    photograph. init: one latent that all start from. cache: a folder that keeps what was found; results that depend on
+    budget or init are not kept. SettingsError for settings that no photograph could be inverted by.
+    """
+
+    generator: Generator
+    config: InvertConfig
+    recipe: str = "custom"
+    align: bool = True
+    face: int | None = None
+    batch: int | None = None
+    budget: float | None = None
+    init: Latent | None = None
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_budget(self.budget)
+        check_weights(self.config.loss)
+        if self.batch is not None and self.batch < 1:
+            raise SettingsError(f"batch is {self.batch}; give a count of photographs from 1 on")
+
+    def steps(self, images: Images) -> Iterator[Step]:
+        """Yields the best step so far of every image, from the first guess on. Leave the loop to stop."""
+        init = None if self.init is None else stack([self.init] * len(images))
+        limit = None if self.budget is None else self.budget * len(images)
+        yield from steps_of(self.generator, images, self.config, init=init, budget=limit)
+
+    def run(self, photos: Iterable[Photo], watch: Watch = SILENT, *, keep_best: bool = False) -> Iterator[Result]:
+        """A result for each photograph in its order, measured as it is asked for; a bad one does not stop the others.
+
+        keep_best: Ctrl-C ends a search at its best step, whose results come before KeyboardInterrupt goes on.
+        """
+        photos = list(photos)
+        size = self.batch or at_a_time(self.generator)
+        for first in range(0, len(photos), size):
+            jobs = [result_or_error(self.job, photo) for photo in photos[first : first + size]]
+            open_jobs = [job for job in jobs if isinstance(job, Job) and job.found is None]
+            began = monotonic()
+            steps = self.steps(stacked([job.target for job in open_jobs])) if open_jobs else iter(())
+            step, stopped = last_of(steps, watch, first, len(photos))
+            if stopped and not keep_best:
+                raise KeyboardInterrupt
+            seconds = (monotonic() - began) / max(1, len(open_jobs))
+            index = count()
+            for job in jobs:
+                yield self.result(job, step, index, seconds, whole=not stopped)
+            if stopped:
+                raise KeyboardInterrupt
+
+    def job(self, photo: Photo) -> Job:
+        """What there is to do for a photograph: its target, and what the cache holds of it."""
+        target = load_target(photo, self.generator, align=self.align, face=self.face)
+        if self.cache is None or target.sha256 is None or self.budget is not None or self.init is not None:
+            return Job(target, None, None)
+        entry = entry_of(self.cache, target.sha256, self.generator, self.config, align=self.align, face=self.face)
+        return Job(target, entry, self.recall(entry, target))
+
+    def recall(self, entry: Path, target: Target) -> Inversion | None:
+        """What the cache holds of a photograph; None where it holds nothing, or it is damaged."""
+        bundle = kept(entry, self.generator)
+        if bundle is None:
+            return None
+        latent = bundle.latent.to(self.generator.w_avg.device)
+        told = {**bundle.history, "photograph": target.source, "recipe": self.recipe}
+        losses, metrics, steps, seconds = (told[name] for name in ("losses", "metrics", "steps", "seconds"))
+        return Inversion(latent, target, synthesize(self.generator, latent), losses, metrics, steps, seconds, told)
+
+    def result(
+        self, job: Job | InversionError, step: Step | None, index: Iterator[int], seconds: float, *, whole: bool
+    ) -> Result:
+        """The result of a job, of which the last step of its search holds the next index; whole ones are kept."""
+        if isinstance(job, InversionError):
+            return job
+        if job.found is not None:
+            return job.found
+        assert step is not None  # a search yields its first guess at least
+        found = result_or_error(self.measured, job.target, step, next(index), seconds)
+        if job.entry is not None and whole and isinstance(found, Inversion):
+            write_entry(job.entry, found.latent, self.generator, found.history)
+        return found
+
+    def measured(self, target: Target, step: Step, index: int, seconds: float) -> Inversion:
+        """What a search found for image `index` of its batch, rendered and measured; seconds is this image's part."""
+        latent = step.latent.split()[index]
+        image = synthesize(self.generator, latent)
+        losses = {name: float(loss[index]) for name, loss in step.losses.items()}
+        metrics = compare(image, target.image, faces=self.generator.subject == "face")
+        history = {
+            "recipe": self.recipe,
+            "settings": settings_told(self.config),
+            "steps": step.index,
+            "seconds": seconds,
+            "losses": losses,
+            "metrics": metrics,
+            "photograph": target.source,
+            "photograph_sha256": target.sha256,
+            "alignment": None if target.alignment is None else target.alignment.to_json(),
+        }
+        return Inversion(latent, target, image, losses, metrics, step.index, seconds, history)
+
+    def latents(self, sources: Iterable[str | Path | Picture], watch: Watch = SILENT) -> list[Latent]:
+        """The latent of each thing that sources name (`named`): saved, kept in the cache, or found now, in batches.
+
+        In w_plus where they do not share a space. Raises what the first bad one is wrong with.
+        """
+        things = named(sources)
+        found = self.run([thing for thing in things if isinstance(thing, Picture)], watch)
+        latents = [
+            load_one(thing, self.generator) if isinstance(thing, Path) else raised(next(found)).latent
+            for thing in things
+        ]
+        same = len({latent.space for latent in latents}) == 1
+        return [latent if same else latent.to_w_plus(self.generator) for latent in latents]
+
+    def codes(self, images: Images) -> Styles:
+        """Styles of images: what the encoder sees, where the settings take no steps, or else what a search finds."""
+        seen = None if self.config.steps else encode(self.generator, images)
+        if seen is not None:
+            return seen.code
+        *_, last = self.steps(images)
+        return last.latent.to_ws(self.generator).detach()
+
+    def coded(self, photos: Sequence[Photo], watch: Watch = SILENT) -> Iterator[Coded | InversionError]:
+        """The target of each photograph with its styles; where steps are taken, as `run` finds them."""
+        if self.config.steps or self.generator.encoder is None:
+            for one in self.run(photos, watch):
+                yield one if isinstance(one, InversionError) else (one.target, one.latent.to_ws(self.generator))
+            return
+        loaded = [result_or_error(self.job, photo) for photo in photos]
+        targets = [job.target for job in loaded if isinstance(job, Job)]
+        codes = iter(self.codes(stacked(targets)).split(1)) if targets else iter(())
+        for job in loaded:
+            yield job if isinstance(job, InversionError) else (job.target, next(codes))
+
+
+def invert(
+    generator: Generator,
+    photo: Photo,
+    *,
+    recipe: str = "default",
+    config: InvertConfig | None = None,
+    loss: Mapping[str, float] | None = None,
+    init: Latent | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    align: bool = True,
+    face: int | None = None,
+) -> Inversion:
+    """Find the latent of one photograph: a path, a PIL image, or a tensor (1, 3, h, w) in [-1, 1] of the right size.
+
+    config replaces the recipe's settings, and its seed; loss replaces its terms, name -> weight; budget is in seconds.
+    Raises InversionError's kinds: no face, an unreadable file, an unknown recipe.
+    """
+    recipe = recipe if config is None else "custom"
+    config = config or replace(recipe_named(recipe, generator), seed=seed)
+    config = config if loss is None else replace(config, loss=loss)
+    inverter = Inverter(generator, config, recipe=recipe, align=align, face=face, budget=budget, init=init)
+    return raised(next(inverter.run([photo])))
+
+
+def raised(result: Result) -> Inversion:
+    """The result, unless it is an error, which is raised."""
+    if isinstance(result, InversionError):
+        raise result
+    return result
+
+
+def last_of(steps: Iterable[Step], watch: Watch, done: int, total: int) -> tuple[Step | None, bool]:
+    """The last step of a search, and whether Ctrl-C ended it; before the first step Ctrl-C passes."""
+    step = None
+    try:
+        for step in steps:
+            watch.step(done, total, step)
+    except KeyboardInterrupt:
+        if step is None:
+            raise
+        return step, True
+    return step, False
+
+
+def steps_of(
     generator: Generator,
     images: Float[Tensor, "batch channels height width"],
     config: InvertConfig,
@@ -89,140 +293,3 @@ def context_of(generator: Generator, images: Tensor, init: Latent, config: Inver
     with torch.no_grad():
         start = init.to_ws(generator)
     return TermContext(generator=generator, target=images, init_ws=start, init_noise=init.noise, seed=config.seed)
-
-
-def invert(
-    generator: Generator,
-    photo: Photo,
-    *,
-    recipe: str = "default",
-    config: InvertConfig | None = None,
-    loss: Mapping[str, float] | None = None,
-    init: Latent | None = None,
-    budget: float | None = None,
-    seed: int = 0,
-    align: bool = True,
-    face: int | None = None,
-) -> Inversion:
-    """Find the latent of one photograph: a path, a PIL image, or a tensor (1, 3, h, w) in [-1, 1] of the right size.
-
-    config replaces the recipe's settings, and its seed; loss replaces its terms, name -> weight; budget is in seconds.
-    Raises InversionError's kinds: no face, an unreadable file, an unknown recipe.
-    """
-    recipe = recipe if config is None else "custom"
-    config = config or replace(recipe_named(recipe, generator), seed=seed)
-    config = config if loss is None else replace(config, loss=loss)
-    target = load_target(photo, generator, align=align, face=face)
-    began = monotonic()
-    step = deque(search(generator, target.image, config, init=init, budget=budget), maxlen=1).pop()
-    return measure(generator, [target], step, config, recipe=recipe, seconds=monotonic() - began)[0]
-
-
-def plain(config: InvertConfig) -> dict[str, object]:
-    """The settings as JSON has them."""
-    return {**asdict(config), "coarse": [list(pair) for pair in config.coarse]}
-
-
-def measure(
-    generator: Generator, targets: Sequence[Target], step: Step, config: InvertConfig, *, recipe: str, seconds: float
-) -> list[Inversion]:
-    """What a search found, one result per target, rendered and measured; seconds is for the whole batch."""
-    share = seconds / len(targets)
-    return [measure_one(generator, t, step, i, config, recipe=recipe, seconds=share) for i, t in enumerate(targets)]
-
-
-def measure_one(
-    generator: Generator, target: Target, step: Step, index: int, config: InvertConfig, *, recipe: str, seconds: float
-) -> Inversion:
-    """What a search found for image `index` of its batch, rendered and measured; seconds is this image's part."""
-    latent = step.latent.split()[index]
-    image = synthesize(generator, latent)
-    losses = {name: float(loss[index]) for name, loss in step.losses.items()}
-    metrics = compare(image, target.image, faces=generator.subject == "face")
-    history = {
-        "recipe": recipe,
-        "settings": plain(config),
-        "steps": step.index,
-        "seconds": seconds,
-        "losses": losses,
-        "metrics": metrics,
-        "photograph": target.source,
-        "photograph_sha256": target.sha256,
-        "alignment": None if target.alignment is None else target.alignment.to_json(),
-    }
-    return Inversion(latent, target, image, losses, metrics, step.index, seconds, history)
-
-
-def compare(
-    image: Float[Tensor, "1 channels height width"], target: Float[Tensor, "1 channels height width"], *, faces: bool
-) -> dict[str, float | None]:
-    """psnr_db and ssim; perceptual, None under 32 px; identity and landmarks, None without faces. See `metrics`."""
-    size = image.shape[-1]
-    while size > MEASURE_PX:
-        size //= 2
-    a, b = averaged(image, size), averaged(target, size)
-    first, second = to_pil(a), to_pil(b)
-    return {
-        "psnr_db": float(psnr(a, b)[0]),
-        "ssim": float(ssim(a, b)[0]),
-        "perceptual": float(perceptual(a, b)[0]) if size >= 32 else None,
-        "identity": identity_distance(first, second) if faces else None,
-        "landmarks": landmark_distance(first, second) if faces else None,
-    }
-
-
-def latent_of(
-    source: str | Path,
-    generator: Generator,
-    config: InvertConfig,
-    *,
-    recipe: str = "default",
-    align: bool = True,
-    face: int | None = None,
-    cache: Path | None = None,
-    watch: Callable[[Step], object] | None = None,
-) -> Latent:
-    """The latent in a file, or of a photograph, which is inverted unless cache holds its latent already.
-
-    A file is a latent where its suffix says so, and must hold one image's. cache None keeps nothing; standard input
-    is never kept. watch sees every step of a search. Raises what `load_latent` and `invert` raise.
-    """
-    if Path(source).suffix.lower() in LATENTS:
-        return load_one(Path(source), generator)
-    key = cache_key(source, generator, config, align=align, face=face)
-    kept = None if cache is None or key is None else cache / f"{key}.latent.safetensors"
-    if kept is not None and kept.is_file():
-        with suppress(LatentFileError):  # a damaged entry is made again
-            return load_one(kept, generator)
-    target, began, step = load_target(source, generator, align=align, face=face), monotonic(), None
-    for step in search(generator, target.image, config):
-        if watch is not None:
-            watch(step)
-    assert step is not None
-    found = measure(generator, [target], step, config, recipe=recipe, seconds=monotonic() - began)[0]
-    if kept is not None:
-        with suppress(WriteError):  # a cache that cannot be written costs time, not the result
-            save(found.latent, kept, generator, found.history)
-    return found.latent
-
-
-def latents_of(
-    sources: Sequence[str | Path],
-    generator: Generator,
-    config: InvertConfig,
-    *,
-    recipe: str = "default",
-    align: bool = True,
-    face: int | None = None,
-    cache: Path | None = None,
-    progress: Callable[[int, int, Step], object] | None = None,
-) -> list[Latent]:
-    """`latent_of` each source; in w_plus where they do not share a space. progress: sources done, in all, a step."""
-    latents = []
-    for done, source in enumerate(sources):
-        watch = None if progress is None else partial(progress, done, len(sources))
-        latents.append(
-            latent_of(source, generator, config, recipe=recipe, align=align, face=face, cache=cache, watch=watch)
-        )
-    same = len({latent.space for latent in latents}) == 1
-    return [latent if same else latent.to_w_plus(generator) for latent in latents]

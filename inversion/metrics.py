@@ -13,8 +13,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from generators.base import averaged
 from generators.parts.lite import maps_distance
 from generators.parts.ops import smooth
+from generators.pictures.image import to_pil
 from inversion.errors import SettingsError
 from inversion.faces.detect import describe, landmarks
 from inversion.features import (
@@ -24,6 +26,24 @@ from inversion.features import (
 
 MEASURE_PX = 256  # photographs of faces seldom hold more, and what is looked through saw no more
 SAME_PERSON = 0.6  # identity distance under which dlib calls two faces one person's; different people average 0.81
+
+
+def compare(
+    image: Float[Tensor, "1 channels height width"], target: Float[Tensor, "1 channels height width"], *, faces: bool
+) -> dict[str, float | None]:
+    """psnr_db and ssim; perceptual, None under 32 px; identity and landmarks, None without faces. See `metrics`."""
+    size = image.shape[-1]
+    while size > MEASURE_PX:
+        size //= 2
+    a, b = averaged(image, size), averaged(target, size)
+    first, second = to_pil(a), to_pil(b)
+    return {
+        "psnr_db": float(psnr(a, b)[0]),
+        "ssim": float(ssim(a, b)[0]),
+        "perceptual": float(perceptual(a, b)[0]) if size >= 32 else None,
+        "identity": identity_distance(first, second) if faces else None,
+        "landmarks": landmark_distance(first, second) if faces else None,
+    }
 
 
 def psnr(

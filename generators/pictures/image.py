@@ -170,7 +170,9 @@ def to_pil(images: Float[Tensor, "*batch c h w"]) -> Image.Image:
         raise ImageError("the image holds NaN; lower the learning rate, or use float32")
     image = images.detach().reshape(images.shape[-3:]).float().cpu()
     pixels = (image * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    return Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
+    picture = Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
+    picture.info[SOURCE] = "the image"
+    return picture
 
 
 def resize(image: Image.Image, size: int) -> Image.Image:

@@ -9,10 +9,11 @@ import click
 from inversion.commands.destination import destination, write
 from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, with_generator
 from inversion.commands.settings import Numbers, options
-from inversion.commands.terminal import counted, progress, tell
+from inversion.commands.terminal import bars, counted, tell
 
 if TYPE_CHECKING:
     from generators.base import Generator
+    from generators.pictures.sources import Picture
     from inversion.latent import Latent
 
 
@@ -44,18 +45,22 @@ def blend(
     from inversion import edit
     from inversion.commands.destination import Made
     from inversion.edit.mix import normalized
+    from inversion.files.named import named
 
-    if len(sources) < 2 or (weights and children):
-        raise click.UsageError("give two sources or more" if len(sources) < 2 else "children draw their own weights")
-    shares = normalized(weights or [1.0] * len(sources), len(sources))
+    if weights and children:
+        raise click.UsageError("children draw their own weights")
     to = destination(out, children or 1, sheet, save_latents)
-    latents = opened(generator, sources, **photo)
+    things = named(sources)
+    if len(things) < 2:
+        raise click.UsageError("give two sources or more")
+    shares = normalized(weights or [1.0] * len(things), len(things))
+    latents = opened(generator, things, **photo)
     if children:
         drawn = enumerate(edit.children(latents, generator, count=children, seed=seed), 1)
         made = [Made(f"child {i}", child.latent, {"child": i, "weights": child.weights}) for i, child in drawn]
     else:
         made = [Made("blend", edit.blend(latents, shares), {"weights": shares})]
-    parents = [Made(name_of(source), latent) for source, latent in zip(sources, latents, strict=True)]
+    parents = [Made(name_of(thing), latent) for thing, latent in zip(things, latents, strict=True)]
     write(generator, made, to, "child", parents)
 
 
@@ -86,13 +91,15 @@ def interpolate(
     from inversion.commands.destination import check_place
     from inversion.config import LatentSpace
     from inversion.edit.move import path
+    from inversion.files.named import named
     from inversion.latent import at_a_time, render_all
     from inversion.views.video import write_video
 
-    if not 2 <= len(sources) <= frames:
-        raise click.UsageError("give two sources or more, and at least as many frames")
     check_place(out, ("mp4", "gif", "webp", "png"))
-    latents = opened(generator, sources, **photo)
+    things = named(sources)
+    if not 2 <= len(things) <= frames:
+        raise click.UsageError("give two sources or more, and at least as many frames")
+    latents = opened(generator, things, **photo)
     center = None if latents[0].space is LatentSpace.Z else generator.w_avg
     walk = path(latents, frames, kind=kind, center=center, loop=loop, ease=ease)
     frames_drawn = counted(render_all(generator, walk, chunk=at_a_time(generator)), "frames", len(walk))
@@ -124,12 +131,14 @@ def mix(
     """
     from inversion import edit
     from inversion.commands.destination import Made
+    from inversion.files.named import named
 
     letters = {"coarse": coarse, "middle": middle, "fine": fine or middle}
-    if not 2 <= len(sources) <= 3 or max(letters.values()) > "abc"[len(sources) - 1]:
-        raise click.UsageError(f"{len(sources)} sources came; give two or three, and name those that are there")
     to = destination(out, save_latents=save_latents)
-    latents = dict(zip("abc", opened(generator, sources, **photo), strict=False))
+    things = named(sources)
+    if not 2 <= len(things) <= 3 or max(letters.values()) > "abc"[len(things) - 1]:
+        raise click.UsageError(f"{len(things)} sources came; give two or three, and name those that are there")
+    latents = dict(zip("abc", opened(generator, things, **photo), strict=False))
     mixed = edit.mix(generator, **{band: latents[a].to_w_plus(generator) for band, a in letters.items()})
     write(generator, [Made("mix", mixed, letters)], to, "mix")
 
@@ -178,32 +187,30 @@ def render(generator: "Generator", files: Sequence[str], out: str, sheet: bool |
     from inversion.files.latent_file import load_latent
 
     found = [(file, latent) for file in files for latent in load_latent(file, generator).split()]
-    made = [Made(name_of(file), latent, {"latent": file}) for file, latent in found]
+    made = [Made(name_of(Path(file)), latent, {"latent": file}) for file, latent in found]
     write(generator, made, destination(out, len(made), sheet), "render")
 
 
 def opened(
-    generator: "Generator", sources: Sequence[str], *, recipe: str, steps: int | None, align: bool, face: int | None
+    generator: "Generator",
+    things: Sequence["Path | Picture"],
+    *,
+    recipe: str,
+    steps: int | None,
+    align: bool,
+    face: int | None,
 ) -> list["Latent"]:
-    """A latent for each source, photographs inverted on the way, all in one space."""
+    """The latents of what sources name, all in one space; photographs are inverted now, or were before."""
     from generators.storage import cache_folder
     from inversion.config import config_of
-    from inversion.inverter import latents_of
+    from inversion.inverter import Inverter
 
     config = config_of(generator, recipe, steps=steps)
-    with progress(config.steps) as bar:
-        return latents_of(
-            sources,
-            generator,
-            config,
-            recipe=recipe,
-            align=align,
-            face=face,
-            progress=bar,
-            cache=cache_folder("inversions"),
-        )
+    inverter = Inverter(generator, config, recipe, align=align, face=face, cache=cache_folder("inversions"))
+    with bars(config.steps) as watch:
+        return inverter.latents(things, watch)
 
 
-def name_of(source: str) -> str:
-    """What to call a source on a sheet."""
-    return "stdin" if source == "-" else Path(source).stem.removesuffix(".latent")
+def name_of(thing: "Path | Picture") -> str:
+    """What to call a latent or a picture on a sheet."""
+    return Path(thing.name).stem.removesuffix(".latent")

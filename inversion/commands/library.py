@@ -8,10 +8,11 @@ import click
 
 from inversion.commands.options import FILE, SEED, STEPS, with_generator
 from inversion.commands.settings import options
-from inversion.commands.terminal import counted, fail, say, tell
+from inversion.commands.terminal import bars, fail, say, tell
 
 if TYPE_CHECKING:
     from generators.base import Generator
+    from inversion.inverter import Inverter
 
 CODES = options(
     click.option("--recipe", help="How photographs get their codes.  [default: by the encoder; without one, default]"),
@@ -68,11 +69,11 @@ def plot(
     With --grid, four SOURCEs are the corners: upper left and right, lower left and right.
     """
     from inversion.commands.destination import check_place
-    from inversion.library.collection import collect, settings_for
+    from inversion.library.collection import collect
     from inversion.views.page import write_page
     from inversion.views.plot import KINDS, draw, points_of
 
-    if grid and (out is None or html is not None or len(sources) != 4):
+    if grid and (out is None or html is not None):
         raise click.UsageError("a grid takes four sources and -o FILE")
     if out is None and html is None:
         raise click.UsageError("name a file: -o FILE or --html FILE")
@@ -82,16 +83,9 @@ def plot(
     if grid:
         assert out is not None
         return draw_grid(generator, sources, out, tiles=tiles, kind=kind, recipe=recipe, steps=steps, align=align)
-    config = settings_for(generator, recipe, steps=steps, seed=seed)
-    codes = collect(
-        sources,
-        generator,
-        config=config,
-        align=align,
-        limit=limit,
-        counted=counted,
-        skipped=lambda file, why: say(f"skipped {file}: {why}"),
-    )
+    inverter = encoding(generator, recipe, steps, align, seed)
+    with bars(inverter.config.steps) as watch:
+        codes = collect(sources, inverter, watch, limit=limit)
     points = points_of(codes, generator, dims=int(dims), method=method, seed=seed)
     if out is not None:
         draw(points, out, thumbnails=thumbnails)
@@ -115,16 +109,20 @@ def draw_grid(
     """The manifold between four sources, photographs inverted on the way."""
     from generators.pictures.image import write_image
     from inversion.commands.edits import opened
+    from inversion.files.named import named
     from inversion.views.plot import manifold
 
-    corners = opened(generator, sources, recipe=recipe or "default", steps=steps, align=align, face=None)
+    things = named(sources)
+    if len(things) != 4:
+        raise click.UsageError(f"{len(things)} sources came; a grid takes four")
+    corners = opened(generator, things, recipe=recipe or "default", steps=steps, align=align, face=None)
     write_image(manifold(generator, corners, tiles=tiles, kind=kind), out)
     tell({"file": str(out), "tiles": tiles, "kind": kind, "sources": sources}, str(out))
 
 
 @click.command(epilog="Example: latent search me.jpg photos/ -o nearest.png")
 @click.argument("query")
-@click.argument("folder")
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True)
 @click.option("-o", "--out", metavar="FILE", help="A contact sheet: the query first, then the nearest with distances.")
 @click.option("-n", "count", type=click.IntRange(1), default=11, show_default=True, help="How many.")
 @click.option(
@@ -139,7 +137,7 @@ def draw_grid(
 def search(
     generator: "Generator",
     query: str,
-    folder: str,
+    folders: Sequence[str],
     out: str | None,
     count: int,
     metric: str,
@@ -149,22 +147,22 @@ def search(
 ) -> None:
     """Find the nearest pictures of a folder.
 
-    QUERY is a photograph or a saved latent, FOLDER a folder or a zip of pictures, or the word digits. What pictures
-    are encoded to is kept in FOLDER/.latent-index.safetensors, or where that cannot be written to in $LATENT_CACHE, so
-    that next time only new and changed ones are encoded. Pictures without a face are skipped where faces are aligned.
+    QUERY is a photograph or a saved latent, FOLDER a folder or a zip of pictures, a picture, or the word digits.
+
+    What pictures are encoded to is kept in FOLDER/.latent-index.safetensors, or where that cannot be written to in
+    $LATENT_CACHE, so that next time only new and changed ones are encoded. Pictures without a face are skipped where
+    faces are aligned.
     """
     from generators.pictures.image import write_image
     from inversion.commands.destination import check_place
-    from inversion.library.collection import settings_for
     from inversion.library.nearest import contact_sheet, find
 
     if out is not None:
         check_place(out)
-    config = settings_for(generator, recipe, steps=steps)
+    inverter = encoding(generator, recipe, steps, align)
     try:
-        found = find(
-            query, folder, generator, metric=metric, count=count, config=config, align=align, counted=counted, say=say
-        )
+        with bars(inverter.config.steps) as watch:
+            found = find(query, folders, inverter, watch, metric=metric, count=count)
     except KeyboardInterrupt:
         fail("stopped; what was encoded is kept, and the same command goes on from there", 130)
     for name, why in found.skipped.items():
@@ -172,5 +170,15 @@ def search(
     for rank, (name, distance) in enumerate(found.nearest, 1):
         tell({"rank": rank, "file": name, "distance": distance}, f"{rank:>3}  {distance:8.4f}  {name}")
     if out is not None:
-        write_image(contact_sheet(found, folder), out)
+        write_image(contact_sheet(found), out)
         say(f"the contact sheet of {len(found.nearest)} out of {found.searched} pictures is {out}")
+
+
+def encoding(generator: "Generator", recipe: str | None, steps: int | None, align: bool, seed: int = 0) -> "Inverter":
+    """What gives photographs their codes: the encoder, or a search where one is asked for or there is no encoder."""
+    from generators.storage import cache_folder
+    from inversion.config import settings_for
+    from inversion.inverter import Inverter
+
+    config = settings_for(generator, recipe, steps=steps, seed=seed)
+    return Inverter(generator, config, recipe or "default", align=align, cache=cache_folder("inversions"))

@@ -22,7 +22,7 @@ from inversion.commands.options import (
 )
 from inversion.commands.settings import Numbers, options
 from inversion.commands.tables import objective_line, record_line, summary_table
-from inversion.commands.terminal import counted, device_of, fail, loaded, progress, say, tell, wants_json
+from inversion.commands.terminal import Bars, bars, device_of, fail, loaded, say, tell, wants_json
 
 if TYPE_CHECKING:
     from generators.base import Generator
@@ -53,39 +53,30 @@ def invert(
     Writes STEM.latent.safetensors, STEM.png (the reconstruction), STEM.target.png and report.json. Ctrl-C keeps the
     best so far.
     """
-    from inversion.batch import invert_files, pictures_in
+    from generators.pictures.sources import pictures_of
+    from generators.storage import cache_folder
+    from inversion.batch import invert_files
     from inversion.config import config_of
     from inversion.files.latent_file import load_latent
-    from inversion.latent import at_a_time
+    from inversion.inverter import Inverter
 
-    photos, done, failed = pictures_in(photos), 0, 0
+    found, done, failed = pictures_of(photos), 0, 0
     start = None if init is None else load_latent(init, generator)
     if start is not None and settings["space"] is None:
         settings["space"] = start.space
     config = config_of(generator, recipe, **settings)
-    batch = at_a_time(generator) if batch is None else batch
+    kept = {"init": start, "budget": budget, "batch": batch, "cache": cache_folder("inversions")}
+    inverter = Inverter(generator, config, recipe, align=align, face=face, **kept)
     say(objective_line(config.loss))
     try:
-        with progress(config.steps) as bar:
-            for record in invert_files(
-                generator,
-                photos,
-                out,
-                config,
-                recipe=recipe,
-                init=start,
-                budget=budget,
-                batch=batch,
-                align=align,
-                face=face,
-                progress=bar,
-            ):
+        with bars(config.steps) as watch:
+            for record in invert_files(inverter, found, out, watch):
                 done, failed = done + 1, failed + ("error" in record)
                 tell(record, record_line(record), err="error" in record)
     except KeyboardInterrupt:
-        fail(f"stopped early: {done} of {len(photos)} photographs are in {out}, the last at their best so far", 130)
+        fail(f"stopped early: {done} of {len(found)} photographs are in {out}, the last at their best so far", 130)
     if failed:
-        fail(f"error: {failed} of {len(photos)} photographs failed")
+        fail(f"error: {failed} of {len(found)} photographs failed")
 
 
 MODEL_QUALITY = options(
@@ -166,10 +157,12 @@ def evaluate(
     Labels are SOURCE's folders; a fifth of it is held out, unless --data names what the models were trained on. The
     word digits stands for scikit-learn's, of which the test part is held out.
     """
+    from generators.pictures.sources import pictures
     from inversion.config import config_of
+    from inversion.inverter import Inverter
     from inversion.latent import at_a_time
     from inversion.measures.reconstruction import evaluate as measure
-    from inversion.measures.reconstruction import summarize
+    from inversion.measures.reconstruction import first_of, summarize
 
     asked = {"data_limit": data_limit, "samples": samples, "pairs": pairs, "steps": steps_list}
     places = {"data": data, "out": out, "memorised": memorised}
@@ -188,20 +181,11 @@ def evaluate(
     if given := [name for name, value in {**asked, **places}.items() if value]:
         raise click.UsageError(f"{', '.join(given)}: for the whole model; add --model")
     config, records = config_of(generator, recipe, **settings), []
+    inverter = Inverter(generator, config, recipe, align=align, budget=budget, batch=batch)
+    photos = first_of(pictures(source), limit)
     say(objective_line(config.loss))
-    with progress(config.steps) as bar:
-        for record in measure(
-            generator,
-            source,
-            config,
-            recipe=recipe,
-            batch=batch,
-            align=align,
-            limit=limit,
-            budget=budget,
-            progress=bar,
-            keep=keep,
-        ):
+    with bars(config.steps) as watch:
+        for record in measure(inverter, photos, watch, keep=keep):
             records.append(record)
             tell(record, record_line(record), err="error" in record)
     summary = summarize(records)
@@ -236,7 +220,8 @@ def evaluate_model(
     if memorised is not None:
         check_place(str(memorised), ("png",))
     records, previous = [], None
-    for record in measure_model(generator, source, config, data=data, out=out, memorised=memorised, counted=counted):
+    watch = Bars()
+    for record in measure_model(generator, source, config, data=data, out=out, memorised=memorised, watch=watch):
         tell(record, quality_line(record, previous))
         previous = record["measure"]
         records.append(record)
@@ -265,7 +250,8 @@ def evaluate_spaces(
     """Tell what `measure_space` finds in each model; UsageError for options that have no part in it."""
     import generators
     from inversion.commands.tables import space_table
-    from inversion.library.collection import settings_for
+    from inversion.config import settings_for
+    from inversion.inverter import Inverter
     from inversion.measures.space import SpaceConfig, conventions, measure_space, parts
 
     taken = {"source", "models", "space", "device", "json", "data", "align", "limit", "samples", "seed", "steps"}
@@ -281,17 +267,7 @@ def evaluate_spaces(
     for name in models:
         model = generators.load(name, device=device_of(device))
         codes = settings_for(model, steps=steps)
-        held, known = parts(
-            source,
-            model,
-            config,
-            data=data,
-            config=codes,
-            align=align,
-            limit=limit,
-            counted=counted,
-            skipped=lambda file, why: say(f"skipped {file}: {why}"),
-        )
+        held, known = parts(source, Inverter(model, codes, align=align), config, data=data, watch=Bars(), limit=limit)
         records.append(measure_space(model, held, known, config))
         if wants_json():
             tell(records[-1], "")

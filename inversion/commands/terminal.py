@@ -2,8 +2,8 @@
 
 import errno
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,10 +12,10 @@ import click
 from generators.errors import GeneratorError, LatentError
 from generators.storage import as_json
 from inversion.errors import SettingsError
+from inversion.watch import Item, StepOfSearch, Watch
 
 if TYPE_CHECKING:
     from generators.base import Generator
-    from inversion.loop import Step
 
 
 class Group(click.Group):
@@ -106,6 +106,11 @@ def show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
+def one_line(text: str) -> str:
+    """The text without line breaks."""
+    return " ".join(text.split())
+
+
 def say(message: str) -> None:
     """One line on standard error."""
     click.echo(one_line(message), err=True)
@@ -141,7 +146,41 @@ def device_of(name: str) -> str:
     return there[0] if name == "auto" else name
 
 
-def counted(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
+class Bars(Watch):
+    """Shows a bar with the loss and the time left on standard error, where that is a terminal; to be closed."""
+
+    def __init__(self, steps: int = 0) -> None:
+        """steps: those of one search."""
+        self.steps = steps
+        self.bar: Any = None
+
+    def step(self, done: int, total: int, step: StepOfSearch) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(disable=None, leave=False, dynamic_ncols=True, unit="step")
+        if not self.bar.disable:
+            self.bar.total = self.steps * total
+            self.bar.set_description(f"{done + len(step.latent)} of {total}", refresh=False)
+            self.bar.set_postfix(loss=f"{float(step.total.mean()):.4f}", refresh=False)
+            self.bar.update(self.steps * done + step.index * len(step.latent) - self.bar.n)
+
+    def counted(self, items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+        return counted(items, what, total)
+
+    def skipped(self, name: str, why: str) -> None:
+        say(f"skipped {name}: {why}")
+
+    def say(self, message: str) -> None:
+        say(message)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def counted(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
     """The items, with a bar on standard error where that is a terminal."""
     from tqdm import tqdm
 
@@ -149,22 +188,7 @@ def counted(items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
 
 
 @contextmanager
-def progress(steps: int) -> Iterator[Callable[[int, int, "Step"], None]]:
-    """A bar with the loss and the time left, to be fed with pictures done, pictures in all, and a step."""
-    from tqdm import tqdm
-
-    with tqdm(disable=None, leave=False, dynamic_ncols=True, unit="step") as bar:
-
-        def show(done: int, total: int, step: "Step") -> None:
-            if not bar.disable:
-                bar.total = steps * total
-                bar.set_description(f"{done + len(step.latent)} of {total}", refresh=False)
-                bar.set_postfix(loss=f"{float(step.total.mean()):.4f}", refresh=False)
-                bar.update(steps * done + step.index * len(step.latent) - bar.n)
-
-        yield show
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks."""
-    return " ".join(text.split())
+def bars(steps: int = 0) -> Iterator[Bars]:
+    """`Bars` that are closed at the end; steps are those of one search."""
+    with closing(Bars(steps)) as shown:
+        yield shown

@@ -2,24 +2,46 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from generators.base import Generator
-from generators.storage import sha256_of
 from inversion.config import InvertConfig
+from inversion.errors import LatentFileError, WriteError
+from inversion.files.latent_file import Bundle, read_bundle, save
+from inversion.latent import Latent, check_fits
 
-SEARCH_VERSION = 1  # to be raised when equal settings come to give better latents, so that old ones are not used
+VERSION = 1  # to be raised when equal settings come to give better latents, so that old ones are not used
+TOLD = ("losses", "metrics", "steps", "seconds")  # what an entry has to tell of its making
 
 
-def cache_key(
-    source: str | Path, generator: Generator, config: InvertConfig, *, align: bool, face: int | None
-) -> str | None:
-    """A name for all that the latent of a photograph depends on; None where there is no file to name."""
-    try:
-        photograph = sha256_of(source)
-    except OSError:  # reading it says what is wrong
-        return None
+def entry_of(
+    cache: Path, photograph: str, generator: Generator, config: InvertConfig, *, align: bool, face: int | None
+) -> Path:
+    """The file in the cache that is named for all that a latent depends on; photograph is the sha256 of its file."""
     settings = asdict(config) | {"align": align, "face": face}
-    text = json.dumps([photograph, generator.sha256, settings, SEARCH_VERSION], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    text = json.dumps([photograph, generator.sha256, settings, VERSION], sort_keys=True)
+    return cache / f"{hashlib.sha256(text.encode()).hexdigest()}.latent.safetensors"
+
+
+def kept(entry: Path, generator: Generator) -> Bundle | None:
+    """An entry of the cache; None where there is none, or a damaged one, which is made again."""
+    with suppress(LatentFileError):
+        bundle = read_bundle(entry) if entry.is_file() else None
+        if bundle is not None and bundle.history.keys() >= set(TOLD) and len(bundle.latent) == 1:
+            check_fits(bundle.latent, generator, str(entry))
+            return bundle
+    return None
+
+
+def write_entry(entry: Path, latent: Latent, generator: Generator, history: dict[str, Any]) -> None:
+    """Keep a latent; a cache that cannot be written to costs time, not the result."""
+    with suppress(WriteError):
+        save(latent, entry, generator, history)
+
+
+def settings_told(config: InvertConfig) -> dict[str, Any]:
+    """The settings as JSON has them."""
+    return {**asdict(config), "coarse": [list(pair) for pair in config.coarse]}

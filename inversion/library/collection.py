@@ -1,25 +1,24 @@
 """Collections: folders, zips, the bundled digits and saved latents, as images and codes with names and labels."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from generators.base import Generator
-from generators.pictures.sources import Picture, pictures, thinned
-from inversion.config import InvertConfig, config_of
+from generators.pictures.sources import Picture, thinned
 from inversion.errors import ImageError, InversionError
 from inversion.files.latent_file import LATENTS, load_latent
-from inversion.guess import encode
-from inversion.inverter import search
+from inversion.files.named import named
+from inversion.inverter import Inverter
 from inversion.latent import at_a_time, synthesize
-from inversion.target import load_target
+from inversion.watch import SILENT, Watch
 
-Counted = Callable[[Iterable[Any], str, int], Iterable[Any]]  # wraps a loop: items, what they are, how many
+Labelled = tuple[Path | Picture, str | None]  # a Path is a saved latent
+BATCH = 32  # pictures at a time, up to 256 px
 
 
 @dataclass(frozen=True)
@@ -47,69 +46,57 @@ def label_of(name: str, otherwise: str | None = None) -> str | None:
 
 
 def collect(
-    sources: Sequence[str | Path],
-    generator: Generator,
-    *,
-    config: InvertConfig | None = None,
-    align: bool = True,
-    batch: int = 32,
-    limit: int | None = None,
-    counted: Counted = lambda items, what, total: items,
-    skipped: Callable[[str, str], object] = lambda name, why: None,
+    sources: Sequence[str | Path], inverter: Inverter, watch: Watch = SILENT, *, limit: int | None = None
 ) -> Collection:
     """Images and codes of all that sources hold: pictures, saved latents, and folders of those.
 
-    Pictures get the codes of `codes_of`; latents are rendered. A label is the folder that a picture stands in, or
-    else its source, where there are several. limit: only so many, drawn at random. counted draws a bar; skipped is told
-    of each file that cannot be used, and why. ImageError if nothing is left.
+    Pictures get the codes of `Inverter.coded`; latents are rendered. A label is the folder that a picture stands in, or
+    else its source, where there are several. limit: only so many, drawn at random. watch counts the batches, and hears
+    of each file that cannot be used. ImageError if nothing is left.
     """
-    config = config or settings_for(generator)
     files = thinned([pair for source in sources for pair in listing(source, alone=len(sources) == 1)], limit)
-    parts = []
-    batch = at_a_time(generator, batch)
-    for first in counted(range(0, len(files), batch), "batches", -(-len(files) // batch)):
-        parts += read_batch(files[first : first + batch], generator, config, align, skipped)
+    parts: list[Collection] = []
+    size = inverter.batch or at_a_time(inverter.generator, BATCH)
+    for first in watch.counted(range(0, len(files), size), "batches", -(-len(files) // size)):
+        parts += read_batch(files[first : first + size], inverter, watch)
     if not parts:
         raise ImageError(f"nothing in {', '.join(map(str, sources))} could be used; name other files")
-    names, labels = tuple(n for part in parts for n in part.names), tuple(n for part in parts for n in part.labels)
-    images, codes = torch.cat([part.images for part in parts]), torch.cat([part.codes for part in parts])
-    return Collection(names, labels, images, codes)
+    names = tuple(name for part in parts for name in part.names)
+    labels = tuple(label for part in parts for label in part.labels)
+    return Collection(names, labels, torch.cat([part.images for part in parts]), torch.cat([p.codes for p in parts]))
 
 
-def listing(source: str | Path, *, alone: bool) -> list[tuple[Picture | Path, str | None]]:
-    """What a source holds, with labels; a Path is a saved latent. alone: the source's own name tells nothing."""
+def listing(source: str | Path, *, alone: bool) -> list[Labelled]:
+    """What a source names, with labels. alone: the source's own name tells nothing."""
     path = Path(source)
-    latents = sorted(path.rglob("*.latent.safetensors")) if path.is_dir() else []
     if path.suffix.lower() in LATENTS and not path.is_dir():
         return [(path, path.parent.name or None)]
-    if latents:  # the pictures beside them are what they were made from
-        return [(one, label_of(one.relative_to(path).as_posix(), None if alone else path.name)) for one in latents]
-    return [(file, label_of(file.name, None if alone else path.stem)) for file in pictures(source)]
+    whole = None if alone else path.stem if path.is_file() else path.name
+    return [(one, label_of(within(one, path), whole)) for one in named([source])]
 
 
-def read_batch(
-    files: Sequence[tuple[Picture | Path, str | None]],
-    generator: Generator,
-    config: InvertConfig,
-    align: bool,
-    skipped: Callable[[str, str], object],
-) -> list[Collection]:
-    """The collections that the files make: one of each latent file, and one of all pictures."""
-    found, names, labels, images = [], [], [], []
+def within(one: Path | Picture, source: Path) -> str:
+    """The name of a latent or a picture below its source."""
+    return one.name if isinstance(one, Picture) else one.relative_to(source).as_posix()
+
+
+def read_batch(files: Sequence[Labelled], inverter: Inverter, watch: Watch) -> list[Collection]:
+    """The collections that the files make: one of each latent file, and one of each picture."""
+    found: list[Collection] = []
     for file, label in files:
-        try:
-            if isinstance(file, Path):
-                found.append(latents_in(file, label, generator))
-            else:
-                images.append(load_target(file, generator, align=align).image)
-                names.append(file.name)
-                labels.append(label)
-        except InversionError as error:
-            skipped(str(file if isinstance(file, Path) else file.name), str(error))
-    if images:
-        stacked = torch.cat(images)
-        codes = codes_of(generator, stacked, config)
-        found.append(Collection(tuple(names), tuple(labels), stacked.cpu(), codes.cpu()))
+        if isinstance(file, Path):
+            try:
+                found.append(latents_in(file, label, inverter.generator))
+            except InversionError as error:
+                watch.skipped(str(file), str(error))
+    photos = [(file, label) for file, label in files if isinstance(file, Picture)]
+    coded = inverter.coded([photo for photo, _ in photos], watch)
+    for (photo, label), one in zip(photos, coded, strict=True):
+        if isinstance(one, InversionError):
+            watch.skipped(photo.name, str(one))
+        else:
+            target, code = one
+            found.append(Collection((photo.name,), (label,), target.image.cpu(), code.detach().cpu()))
     return found
 
 
@@ -120,22 +107,3 @@ def latents_in(path: Path, label: str | None, generator: Generator) -> Collectio
     names = [name] if len(latent) == 1 else [f"{name}-{i + 1}" for i in range(len(latent))]
     images, codes = synthesize(generator, latent).cpu(), latent.code.detach().cpu()
     return Collection(tuple(names), (label,) * len(latent), images, codes)
-
-
-def settings_for(
-    generator: Generator, recipe: str | None = None, *, steps: int | None = None, seed: int = 0
-) -> InvertConfig:
-    """How codes are found: by that recipe, or None: by the encoder, or else, without one, by the default recipe."""
-    recipe = recipe or ("default" if generator.encoder is None or steps else "encode")
-    return config_of(generator, recipe, steps=steps, seed=seed)
-
-
-def codes_of(
-    generator: Generator, images: Float[Tensor, "batch channels height width"], config: InvertConfig
-) -> Float[Tensor, "batch num_ws w_dim"]:
-    """Codes of images in w_plus: what the encoder sees, where config takes no steps, or else what a search finds."""
-    seen = None if config.steps else encode(generator, images)
-    if seen is not None:
-        return seen.code
-    *_, last = search(generator, images, config)
-    return last.latent.to_ws(generator).detach()

@@ -14,16 +14,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from generators.pictures.digits import WORD
-from generators.pictures.sources import BROKEN, Picture, Stamp, is_digits, pictures
+from generators.pictures.sources import BROKEN, Content, Picture, Stamp, is_digits, pictures
 from generators.storage import cache_folder, write_bytes
-from inversion.errors import ImageError, WriteError
-from inversion.library.collection import Counted
+from inversion.errors import ImageError, InversionError, WriteError
+from inversion.watch import SILENT, Watch
 
 INDEX, FORMAT = ".latent-index.safetensors", "latent-index-1"
 TABLES = 4  # kept in an index; the one that was made longest ago goes first
@@ -47,23 +46,22 @@ class Measure:
     """What pictures are compared by."""
 
     key: str  # all that the numbers depend on, hashed
-    of: Callable[[Sequence[Image.Image]], list[Float[Tensor, " numbers"] | ImageError]]
+    of: Callable[[Sequence[Content]], list[Float[Tensor, " numbers"] | InversionError]]
 
 
 def update(
     source: str | Path,
     measure: Measure,
+    watch: Watch = SILENT,
     *,
     batch: int = 32,
-    counted: Counted = lambda items, what, total: items,
-    say: Callable[[str], object] = lambda message: None,
 ) -> Rows:
     """A row for each picture of the source, in their order; the index keeps them, also after Ctrl-C.
 
     A file is looked at where its name is new, or its size, time and content have changed. ImageError if there is no
-    picture. say is told where an index was damaged or cannot be kept.
+    picture. watch is told where an index was damaged or cannot be kept.
     """
-    files, tables = pictures(source), read_index(source, say)
+    files, tables = pictures(source), read_index(source, watch)
     stamps = {file.name: stamp_of(file) for file in files}
     known = tables.pop(measure.key, {})
     kept = {file.name for file in files if file.name in known and known[file.name].stamp == stamps[file.name]}
@@ -71,12 +69,12 @@ def update(
     by_content = {row.sha256: row for row in known.values() if row.error is None}
     new = [file for file in files if file.name not in kept]
     try:
-        for first in counted(range(0, len(new), batch), "batches", -(-len(new) // batch)):
+        for first in watch.counted(range(0, len(new), batch), "batches", -(-len(new) // batch)):
             rows |= look(new[first : first + batch], stamps, by_content, measure)
     finally:
         rows = {file.name: rows[file.name] for file in files if file.name in rows}
         if new or rows.keys() != known.keys():
-            write_index(source, {measure.key: rows, **tables}, say)
+            write_index(source, {measure.key: rows, **tables}, watch)
     return rows
 
 
@@ -84,7 +82,8 @@ def look(
     files: Sequence[Picture], stamps: dict[str, Stamp | None], by_content: dict[str, Row], measure: Measure
 ) -> Rows:
     """New rows; a content that is known already, under another name or time, is not looked at again."""
-    rows, images = {}, {}
+    rows: Rows = {}
+    contents: dict[str, Content] = {}
     for file in files:
         try:
             content = file.content()
@@ -92,12 +91,12 @@ def look(
                 rows[file.name] = replace(by_content[content.sha256], stamp=stamps[file.name])
             else:
                 rows[file.name] = Row(stamps[file.name], content.sha256, None)
-                images[file.name] = content.image()
+                contents[file.name] = content
         except ImageError as error:
             row = rows.get(file.name, Row(None, "", None))
             rows[file.name] = replace(row, error=str(error))
-    for name, found in zip(images, measure.of(list(images.values())), strict=True):
-        why = {"error": str(found)} if isinstance(found, ImageError) else {"numbers": found}
+    for name, found in zip(contents, measure.of(list(contents.values())), strict=True):
+        why = {"error": str(found)} if isinstance(found, InversionError) else {"numbers": found}
         rows[name] = replace(rows[name], **why)
     return rows
 
@@ -118,14 +117,14 @@ def places(source: str | Path) -> list[Path]:
     return [path / INDEX, cached] if path.is_dir() else [cached]
 
 
-def read_index(source: str | Path, say: Callable[[str], object]) -> dict[str, Rows]:
+def read_index(source: str | Path, watch: Watch) -> dict[str, Rows]:
     """The tables of a source's index by key, the newest first; none where it has none, or a damaged one."""
     there = [path for path in places(source) if path.is_file()]
     for path in sorted(there, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             return parse(path)
         except (OSError, SafetensorError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
-            say(f"the index {path} is damaged ({type(error).__name__}); it is made again")
+            watch.say(f"the index {path} is damaged ({type(error).__name__}); it is made again")
     return {}
 
 
@@ -155,8 +154,8 @@ def row_of(stamp: Any, digest: Any, numbers: Tensor | None, error: Any) -> Row:
     return Row(None if stamp is None else (stamp[0], stamp[1]), digest, numbers, error)
 
 
-def write_index(source: str | Path, tables: dict[str, Rows], say: Callable[[str], object]) -> None:
-    """Write the first tables where they can be written; say is told where they cannot."""
+def write_index(source: str | Path, tables: dict[str, Rows], watch: Watch) -> None:
+    """Write the first tables where they can be written; watch is told where they cannot."""
     tensors, header = {}, {}
     for key, rows in list(tables.items())[:TABLES]:
         header[key] = [(name, row.stamp, row.sha256, row.error) for name, row in rows.items()]
@@ -169,4 +168,4 @@ def write_index(source: str | Path, tables: dict[str, Rows], say: Callable[[str]
             return write_bytes(data, path)
         except WriteError as error:
             refused.append(str(error))
-    say(f"the index cannot be kept: {refused[-1]}")
+    watch.say(f"the index cannot be kept: {refused[-1]}")

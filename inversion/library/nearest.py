@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,18 +13,16 @@ from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator
-from generators.pictures.image import SOURCE, read_image, source_name, to_pil
+from generators.pictures.image import SOURCE, source_name, to_pil
 from generators.pictures.sheet import sheet
-from generators.pictures.sources import pictures
-from inversion.batch import attempt
-from inversion.config import InvertConfig
-from inversion.errors import FaceError, ImageError, SettingsError
+from generators.pictures.sources import Content, Picture, pictures
+from inversion.errors import FaceError, ImageError, InversionError, SettingsError, result_or_error
 from inversion.faces.detect import describe
 from inversion.files.latent_file import LATENTS, load_one
+from inversion.inverter import Inverter
 from inversion.latent import synthesize
-from inversion.library.collection import Counted, codes_of, settings_for
-from inversion.library.index import Measure, update
-from inversion.target import Target, load_target
+from inversion.library.index import Measure, Rows, update
+from inversion.watch import SILENT, Watch
 
 VERSION = 1  # to be raised when equal settings come to give other numbers, so that old ones are not used
 METRICS = ("raw", "whitened", "identity")
@@ -37,41 +36,47 @@ class Found:
     nearest: tuple[tuple[str, float], ...]  # name and distance
     skipped: dict[str, str]  # files without numbers, and why
     searched: int
+    files: tuple[Picture, ...]  # of the nearest
 
 
 def find(
     query: str,
-    source: str | Path,
-    generator: Generator,
+    sources: str | Path | Sequence[str | Path],
+    inverter: Inverter,
+    watch: Watch = SILENT,
     *,
     metric: str = "raw",
     count: int = 11,
-    config: InvertConfig | None = None,
-    align: bool = True,
-    counted: Counted = lambda items, what, total: items,
-    say: Callable[[str], object] = lambda message: None,
 ) -> Found:
-    """The pictures of a folder, a zip or `digits` that are nearest to a photograph or a saved latent, not itself.
+    """The pictures of folders, zips or `digits` that are nearest to a photograph or a saved latent, not itself.
 
     raw: Euclidean distance of w_plus codes. whitened: in units of how the pictures' codes spread, as `mahalanobis`
-    tells. identity: of dlib's descriptors of the largest face, under 0.6 one person. Codes are found as config says,
-    None as `settings_for` does. counted draws a bar, say is told what happened to the index. Raises ImageError for a
-    query that cannot be used, or where no picture can; SettingsError for another metric or count.
+    tells. identity: of dlib's descriptors of the largest face, under 0.6 one person. Codes are those of
+    `Inverter.coded`. watch counts the batches, and is told what happened to the index. Raises ImageError for a query
+    that cannot be used, or where no picture can; SettingsError for another metric or count.
     """
     if metric not in METRICS or count < 1:
         raise SettingsError(f"metric {metric}, {count} pictures came; choose {', '.join(METRICS)}, and 1 or more")
-    config = config or settings_for(generator)
-    measure = by_identity() if metric == "identity" else by_code(generator, config, align)
-    picture, numbers = look_at(query, generator, measure, by_face=metric == "identity")
-    rows = update(source, measure, counted=counted, say=say)
-    names = [name for name, row in rows.items() if row.numbers is not None and not same_file(query, source, name)]
+    measure = by_identity() if metric == "identity" else by_code(inverter)
+    picture, numbers = look_at(query, inverter.generator, measure, by_face=metric == "identity")
+    sources = [sources] if isinstance(sources, str | Path) else sources
+    rows: Rows = {}
+    files: dict[str, Picture] = {}
+    for source in sources:
+        alone = len(sources) == 1
+        called = {file.name: file.name if alone else file.place for file in pictures(source)}
+        files |= {called[file.name]: file for file in pictures(source)}
+        rows |= {called[name]: row for name, row in update(source, measure, watch).items()}
+    names = [name for name, row in rows.items() if row.numbers is not None and not same_file(query, files[name])]
     if not names:
-        raise ImageError(f"no picture in {source} can be compared by {metric}; name another folder, or --no-align")
+        where = ", ".join(map(str, sources))
+        raise ImageError(f"no picture in {where} can be compared by {metric}; name another folder, or --no-align")
     table = torch.stack([row.numbers for name in names if (row := rows[name]).numbers is not None])
     far = mahalanobis(numbers, table) if metric == "whitened" else (table - numbers).norm(dim=1)
     order = far.argsort(stable=True)[:count].tolist()
     skipped = {name: row.error for name, row in rows.items() if row.error is not None}
-    return Found(picture, tuple((names[i], float(far[i])) for i in order), skipped, len(names))
+    nearest = tuple((names[i], float(far[i])) for i in order)
+    return Found(picture, nearest, skipped, len(names), tuple(files[name] for name, _ in nearest))
 
 
 def look_at(
@@ -79,50 +84,50 @@ def look_at(
 ) -> tuple[Image.Image, Float[Tensor, " numbers"]]:
     """A query's picture and its numbers."""
     if Path(query).suffix.lower() not in LATENTS:
-        picture = read_image(query)
-        numbers = measure.of([picture])[0]
+        content = pictures(query)[0].content()
+        picture, numbers = content.image(), measure.of([content])[0]
     else:
         latent = load_one(Path(query), generator)
         picture = to_pil(synthesize(generator, latent))
         picture.info[SOURCE] = query
-        numbers = measure.of([picture])[0] if by_face else latent.to_ws(generator).detach().flatten().cpu()
-    if isinstance(numbers, ImageError):
+        numbers = identity_of(picture) if by_face else latent.to_ws(generator).detach().flatten().cpu()
+    if isinstance(numbers, InversionError):
         raise numbers
     return picture, numbers
 
 
-def same_file(query: str, source: str | Path, name: str) -> bool:
-    """Whether a picture of a folder is the very file that was asked for."""
-    return Path(source).is_dir() and Path(query).resolve() == (Path(source) / name).resolve()
+def same_file(query: str, file: Picture) -> bool:
+    """Whether a picture is the very file that was asked for."""
+    return file.file is not None and Path(query).resolve() == file.file.resolve()
 
 
-def by_code(generator: Generator, config: InvertConfig, align: bool) -> Measure:
+def by_code(inverter: Inverter) -> Measure:
     """Codes in w_plus, photographs aligned as `invert` does it, or taken as they are."""
     weights = hashlib.sha256()
-    for name, value in sorted(generator.state_dict().items()):  # the encoder's as well, unlike Generator.sha256
+    for name, value in sorted(inverter.generator.state_dict().items()):  # the encoder's as well, unlike its sha256
         weights.update(f"{name} {tuple(value.shape)}".encode())
         weights.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    settings = [weights.hexdigest(), asdict(config), align, VERSION]
+    settings = [weights.hexdigest(), asdict(inverter.config), inverter.align, VERSION]
 
-    def of(images: Sequence[Image.Image]) -> list[Tensor | ImageError]:
-        loaded = [attempt(load_target, image, generator, align=align) for image in images]
-        targets = [one.image for one in loaded if isinstance(one, Target)]
-        codes = iter(codes_of(generator, torch.cat(targets), config).flatten(1).cpu() if targets else ())
-        return [next(codes) if isinstance(one, Target) else one for one in loaded]
+    def of(photos: Sequence[Content]) -> list[Tensor | InversionError]:
+        found = inverter.coded(photos)
+        return [one if isinstance(one, InversionError) else one[1].detach().flatten().cpu() for one in found]
 
     return Measure(hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(), of)
 
 
 def by_identity() -> Measure:
     """dlib's descriptors, whatever the generator."""
+    of = partial(result_or_error, lambda content: identity_of(content.image()))
+    return Measure(f"identity-{VERSION}", lambda photos: [of(content) for content in photos])
 
-    def one(image: Image.Image) -> Tensor:
-        found = describe(image)
-        if found is None:
-            raise FaceError(f"no face found in {source_name(image)}; use a larger or frontal photograph")
-        return torch.from_numpy(found).float()
 
-    return Measure(f"identity-{VERSION}", lambda images: [attempt(one, image) for image in images])
+def identity_of(image: Image.Image) -> Tensor:
+    """dlib's descriptor of the largest face; FaceError without one."""
+    found = describe(image)
+    if found is None:
+        raise FaceError(f"no face found in {source_name(image)}; use a larger or frontal photograph")
+    return torch.from_numpy(found).float()
 
 
 def mahalanobis(query: Float[Tensor, " numbers"], table: Float[Tensor, "rows numbers"]) -> Float[Tensor, " rows"]:
@@ -148,8 +153,7 @@ def mahalanobis(query: Float[Tensor, " numbers"], table: Float[Tensor, "rows num
     return ((along.square() / variances).sum(dim=1) + beyond).sqrt().float()
 
 
-def contact_sheet(found: Found, source: str | Path) -> Image.Image:
+def contact_sheet(found: Found) -> Image.Image:
     """The query and what was found, nearest first, each with its distance."""
-    files = {file.name: file for file in pictures(source)}
-    shown = [found.query, *(files[name].read() for name, _ in found.nearest)]
+    shown = [found.query, *(file.read() for file in found.files)]
     return sheet(shown, ["query", *(f"{far:.2f}, {name}" for name, far in found.nearest)])

@@ -1,7 +1,8 @@
 """How good a generator is: what `latent evaluate --model` measures, a record for each line of its table."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,16 @@ from generators.base import Generator
 from generators.pictures.image import to_pil, write_image
 from generators.pictures.sheet import sheet
 from generators.pictures.sources import Picture, pictures
-from inversion.batch import attempt
 from inversion.config import InvertConfig, LatentSpace, config_of
-from inversion.errors import InversionError, SettingsError
-from inversion.inverter import Inversion
+from inversion.errors import InversionError, SettingsError, result_or_error
+from inversion.inverter import Inversion, Inverter
 from inversion.latent import Latent, sample_latent, synthesize
 from inversion.measures.diversity import FEWEST, Seen, frechet_distance, look, mean_pairwise, ratio
 from inversion.measures.memorised import MEMORISED, find_neighbours, memorised_figures, write_memorised
-from inversion.measures.reconstruction import invert_all, record, summarize
+from inversion.measures.reconstruction import first_of, record, summarize
 from inversion.measures.smoothness import EPSILON, draw_pairs, look_between, perceptual_path_length, write_midpoints
 from inversion.target import load_target
+from inversion.watch import SILENT, Watch
 
 CONVENTIONS = {
     "real": "real pictures at the generator's size. Identity: Euclidean distance of dlib's descriptors, pictures "
@@ -47,7 +48,6 @@ CONVENTIONS = {
 
 SHEET_TILES = 100
 Record = dict[str, Any]
-Counted = Callable[[Iterable[Any], str, int], Iterable[Any]]  # items, what they are, how many -> the items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +91,11 @@ class Study:
 
     generator: Generator
     config: QualityConfig
-    source: Path
+    photos: Sequence[Picture]  # held out
     held_out: Portraits
     training: Portraits | None
     blind: str | None  # why faces are not looked for; None: they are
-    counted: Counted
+    watch: Watch
 
 
 def measure_model(
@@ -106,19 +106,19 @@ def measure_model(
     data: Sequence[Path] = (),
     out: Path | None = None,
     memorised: Path | None = None,
-    counted: Counted = lambda items, what, total: items,
+    watch: Watch = SILENT,
 ) -> Iterator[Record]:
     """Measure a generator on held-out pictures (source) and what it was trained on (data), a record a line.
 
     A record holds measure, setting, its figures, and missing, which says why a figure is None. Sheets of samples and
-    midpoints go into the folder out, the picture of nearest training faces to memorised, which wants data. counted may
-    draw a bar around what it passes on. All but the times is the same again for one seed. Raises ImageError where
+    midpoints go into the folder out, the picture of nearest training faces to memorised, which wants data. watch may
+    draw bars. All but the times is the same again for one seed. Raises ImageError where
     source or data holds no picture, SettingsError for settings that fit no picture.
     """
     if memorised is not None and not data:
         raise SettingsError("memorised faces are looked for among training pictures; give them, as --data")
     searches = searches_of(generator, config)  # settings are refused before the work starts
-    study = prepare(generator, source, data, config, counted)
+    study = prepare(generator, source, data, config, watch)
     yield from real_records(study)
     if generator.encoder is None:
         missing = {"encoder": f"{generator.name} has none"}
@@ -145,29 +145,30 @@ def searches_of(generator: Generator, config: QualityConfig) -> list[tuple[str, 
     return [("encoder alone", "encode", config_of(generator, "encode"))] * (generator.encoder is not None) + found
 
 
-def prepare(generator: Generator, source: Path, data: Sequence[Path], config: QualityConfig, counted: Counted) -> Study:
+def prepare(generator: Generator, source: Path, data: Sequence[Path], config: QualityConfig, watch: Watch) -> Study:
     """Look at the real pictures."""
     blind = None if generator.subject == "face" else f"the model's subject is {generator.subject}"
-    held = read_all(generator, pictures(source)[: config.limit], "held-out pictures", config.align, not blind, counted)
+    photos = first_of(pictures(source), config.limit)
+    held = read_all(generator, photos, "held-out pictures", config.align, not blind, watch)
     if not blind and not held.seen.face_rate:
         blind = f"no picture of {source.name} has a face"
     files = [file for folder in data for file in pictures(folder)]
     if config.data_limit is not None:
         drawn = np.random.default_rng(config.seed).permutation(len(files))[: config.data_limit]
         files = [files[i] for i in sorted(drawn)]
-    training = read_all(generator, files, "training pictures", False, not blind, counted) if files else None
-    return Study(generator, config, source, held, training, blind, counted)
+    training = read_all(generator, files, "training pictures", False, not blind, watch) if files else None
+    return Study(generator, config, photos, held, training, blind, watch)
 
 
 def read_all(
-    generator: Generator, files: Sequence[Picture], what: str, align: bool, faces: bool, counted: Counted
+    generator: Generator, files: Sequence[Picture], what: str, align: bool, faces: bool, watch: Watch
 ) -> Portraits:
     """Read pictures, one at a time, and measure them; what cannot be read is counted."""
     good: list[Picture] = []
 
     def images() -> Iterator[Tensor]:
-        for file in counted(files, what, len(files)):
-            found = attempt(lambda file: load_target(file, generator, align=align), file)
+        for file in watch.counted(files, what, len(files)):
+            found = result_or_error(partial(load_target, align=align), file, generator)
             if not isinstance(found, InversionError):
                 good.append(file)
                 yield found.image
@@ -219,18 +220,10 @@ def frechet(a: np.ndarray, b: np.ndarray, missing: dict[str, str], wanted: str |
 def reconstruct(study: Study, setting: str, recipe: str, search: InvertConfig) -> tuple[dict[str, Inversion], Record]:
     """Invert the held-out pictures: what was found, by name, and the line."""
     config = study.config
-    walk = invert_all(
-        study.generator,
-        study.source,
-        search,
-        recipe=recipe,
-        batch=config.batch,
-        align=config.align,
-        limit=config.limit,
-        budget=config.budget,
-    )
-    total = len(study.held_out.seen) + study.held_out.failed
-    found = dict(study.counted(walk, setting, total))
+    inverter = Inverter(study.generator, search, recipe, align=config.align, batch=config.batch, budget=config.budget)
+    photos = study.photos
+    walk = zip([photo.name for photo in photos], inverter.run(photos), strict=True)
+    found = dict(study.watch.counted(walk, setting, len(photos)))
     people = {name: one for name, one in found.items() if isinstance(one, Inversion)}
     figures = summarize(record(name, one, faces=not study.blind) for name, one in people.items())
     middle, missing = figures["median"], {"faces": study.blind} if study.blind else {}
@@ -258,7 +251,7 @@ def sample_records(study: Study, out: Path | None, memorised: Path | None) -> It
             yield {**line, "missing": {"samples": f"{generator.name} is conditional, and draws none without labels"}}
             continue
         ws = sample_latent(generator, batch=config.samples, seed=config.seed, truncation_psi=psi).code
-        images = study.counted(rendered(generator, ws, config.batch), f"samples, {line['setting']}", len(ws))
+        images = study.watch.counted(rendered(generator, ws, config.batch), f"samples, {line['setting']}", len(ws))
         seen = look(images, faces=not study.blind)
         yield {**line, **sample_figures(study, seen)}
         if out is not None:
@@ -319,7 +312,7 @@ def memorised_record(study: Study, ws: Float[Tensor, "count num_ws w_dim"], seen
 def midpoint_records(study: Study, setting: str, people: Mapping[str, Inversion]) -> Iterator[Record]:
     """Midpoints of pairs of people: spherical, linear, and the plain average of their pixels."""
     pairs = draw_pairs(people, study.config.pairs, study.config.seed)
-    counted = study.counted(pairs, f"midpoints, {setting}", len(pairs))
+    counted = study.watch.counted(pairs, f"midpoints, {setting}", len(pairs))
     seen = look_between(study.generator, people, counted, faces=not study.blind)
     for kind, figures in seen.items():
         line: Record = {"measure": "midpoints", "setting": f"{setting}: {kind}", "of": setting, "kind": kind}

@@ -19,7 +19,9 @@ from generators.base import Generator
 from generators.pictures.digits import digits
 from generators.pictures.sources import is_digits
 from inversion.errors import SettingsError
+from inversion.inverter import Inverter
 from inversion.library.collection import Collection, collect
+from inversion.watch import SILENT, Watch
 
 BATCH = 64  # images that are rendered at a time
 MOST = 3000  # codes that trustworthiness looks at: it compares all with all
@@ -57,16 +59,22 @@ class SpaceConfig:
 
 
 def parts(
-    source: str | Path, generator: Generator, space: SpaceConfig, *, data: Sequence[str | Path] = (), **how: Any
+    source: str | Path,
+    inverter: Inverter,
+    space: SpaceConfig,
+    *,
+    data: Sequence[str | Path] = (),
+    watch: Watch = SILENT,
+    limit: int | None = None,
 ) -> tuple[Collection, Collection]:
-    """What is held out, and the data, of a source with the codes that the generator gives; how as `collect` takes it.
+    """What is held out, and the data, of a source with the codes that inverter gives; limit as `collect` takes it.
 
     data names the data, and then all of source is held out. Of the bundled digits the test part is, and of others a
     share, drawn by the seed.
     """
-    every = collect([source], generator, **how)
+    every = collect([source], inverter, watch, limit=limit)
     if data:
-        return every, collect(data, generator, **how)
+        return every, collect(data, inverter, watch, limit=limit)
     if is_digits(source):
         unseen = {digit.name for digit in digits("test")}
         tests = [i for i, name in enumerate(every.names) if name in unseen]

@@ -28,15 +28,16 @@ def source_option(default: Path, what: str) -> Callable:
 
 def inverted(generator: "Generator", source: Path, recipe: str, limit: int | None = None) -> dict[str, "Inversion"]:
     """The inversions of a folder or zip of aligned portraits, by name; what cannot be inverted is told and left out."""
+    from generators.pictures.sources import pictures
     from inversion.config import recipe as recipe_named
-    from inversion.inverter import Inversion
-    from inversion.measures.reconstruction import invert_all
+    from inversion.inverter import Inversion, Inverter
 
     found = {}
-    config = recipe_named(recipe, generator)
-    for name, result in invert_all(generator, source, config, recipe=recipe, limit=limit):
+    photos = pictures(source)[:limit]
+    inverter = Inverter(generator, recipe_named(recipe, generator), recipe, align=False)
+    for photo, result in zip(photos, inverter.run(photos), strict=True):
         if isinstance(result, Inversion):
-            found[name] = result
+            found[photo.name] = result
         else:
             click.echo(f"left out: {result}", err=True)
     return found

@@ -62,10 +62,10 @@ def variants(model: "Generator", default: "InvertConfig") -> dict[str, "InvertCo
 
 def measure(model: "Generator", source: Path, config: "InvertConfig", limit: int) -> dict[str, object]:
     """Medians over the portraits."""
-    from inversion.inverter import Inversion
-    from inversion.measures.reconstruction import invert_all
+    from generators.pictures.sources import pictures
+    from inversion.inverter import Inversion, Inverter
 
-    results = [one for _, one in invert_all(model, source, config, recipe="custom", batch=1, limit=limit)]
+    results = Inverter(model, config, align=False, batch=1).run(pictures(source)[:limit])
     people = [one for one in results if isinstance(one, Inversion)]
     names = ("psnr_db", "identity", "perceptual", "landmarks")
     figures: dict[str, object] = {

@@ -98,7 +98,7 @@ def test_a_photograph_is_inverted_once(latent, photos, tmp_path, monkeypatch):
         raise AssertionError("searched again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("inversion.inverter.search", never)
+        patch.setattr("inversion.inverter.steps_of", never)
         assert latent(*args, tmp_path / "2.png").exit_code == 0
     np.testing.assert_array_equal(pixels(tmp_path / "1.png"), pixels(tmp_path / "2.png"))
     whole = kept[0].read_bytes()

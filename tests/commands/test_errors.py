@@ -78,7 +78,7 @@ def test_bad_settings(latent, photos, tmp_path, given, words):
         "blend a.jpg -o x.png",
         "sample -o - --json",
         "sample -o a.png --seed -1",
-        "mix a b --fine c -o x.png",
+        "mix a.png b.png --fine c -o x.png",
         "interpolate a b -o x.mp4 --fps 0",
         "nonsense",
     ],

@@ -124,9 +124,9 @@ def test_a_photograph_from_standard_input(latent, photos, tmp_path):
 
 
 def test_ctrl_c_keeps_the_best_so_far(latent, photos, tmp_path, monkeypatch):
-    import inversion.batch
+    from inversion import inverter
 
-    whole = inversion.batch.search
+    whole = inverter.steps_of
 
     def search(*args, **more):
         for step in whole(*args, **more):
@@ -134,7 +134,7 @@ def test_ctrl_c_keeps_the_best_so_far(latent, photos, tmp_path, monkeypatch):
             if step.index == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(inversion.batch, "search", search)
+    monkeypatch.setattr(inverter, "steps_of", search)
     result = latent("invert", *photos, "-o", tmp_path, "--no-align", "--batch", 2, "--steps", 50, "--json")
     assert result.exit_code == 130 and "stopped early: 2 of 3" in result.stderr
     assert [record["steps"] for record in objects(result)] == [2, 2]

@@ -12,7 +12,7 @@ from generators.unpickle.torch_save import load_torch
 from inversion.config import InvertConfig, LatentSpace, recipe
 from inversion.errors import LatentFileError
 from inversion.files.latent_file import load_latent, save
-from inversion.inverter import search
+from inversion.inverter import steps_of
 from inversion.latent import sample_latent, synthesize
 from inversion.metrics import psnr
 
@@ -233,7 +233,7 @@ def test_inversion_finds_its_images_again(space, tmp_path):
     latent = sample_latent(g, seed=3)
     image = synthesize(g, latent)
     config = InvertConfig(space=space, start="mean", steps=100, lr=0.1, w_jitter=0.0, optimize_noise=True, bf16=False)
-    *_, step = search(g, image, config)
+    *_, step = steps_of(g, image, config)
     assert psnr(synthesize(g, step.latent), image) > 40
     save(step.latent, tmp_path / "a.latent.safetensors", g)
     again = synthesize(g, load_latent(tmp_path / "a.latent.safetensors", g))
@@ -247,5 +247,5 @@ def test_the_default_recipe():
     image = synthesize(g, sample_latent(g, seed=3))
     config = recipe("default", g)
     loss = {name: weight for name, weight in config.loss.items() if name != "ms_ssim"}  # which needs larger images
-    *_, step = search(g, image, InvertConfig(steps=60, lr=0.1, loss=loss, bf16=False))
+    *_, step = steps_of(g, image, InvertConfig(steps=60, lr=0.1, loss=loss, bf16=False))
     assert psnr(synthesize(g, step.latent), image) > 25 and step.latent.code.shape == (1, 1, 4)

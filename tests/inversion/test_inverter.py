@@ -19,9 +19,9 @@ from inversion import loop
 from inversion.config import RECIPES, InvertConfig, LatentSpace, recipe
 from inversion.errors import FaceError, ImageError, SettingsError
 from inversion.guess import CORRECTION, encode, first_guess
-from inversion.inverter import best_start, compare, invert, measure, search
+from inversion.inverter import Inverter, best_start, invert, steps_of
 from inversion.latent import at_a_time, mean_latent, sample_latent, synthesize
-from inversion.metrics import psnr
+from inversion.metrics import compare, psnr
 from inversion.target import Target, load_target, stacked
 
 
@@ -163,21 +163,21 @@ def test_load_target_takes_a_tensor_as_it_is(generator):
 def test_search_starts_where_it_is_told(generator):
     images, config = pictures(generator), settings(steps=0, loss={"pixel": 1.0})
     init = sample_latent(generator, batch=2, seed=1)
-    step = last(search(generator, images, config, init=init))
+    step = last(steps_of(generator, images, config, init=init))
     rendered = generator.synthesis(init.code, init.noise)  # beyond [-1, 1] here and there, which the loss sees
     assert torch.equal(step.latent.code, init.code)
     torch.testing.assert_close(step.total, (rendered - images).square().mean(dim=(1, 2, 3)))
     with pytest.raises(SettingsError, match="the start is in w_plus, the search in w"):
-        next(search(generator, images, replace(config, space=LatentSpace.W), init=init))
+        next(steps_of(generator, images, replace(config, space=LatentSpace.W), init=init))
     with pytest.raises(SettingsError, match="2 starts came for 1 images"):
-        next(search(generator, images[:1], config, init=init))
+        next(steps_of(generator, images[:1], config, init=init))
 
 
 def test_search_checks_its_budget_and_its_terms(generator):
     with pytest.raises(SettingsError, match="budget"):
-        next(search(generator, pictures(generator), settings(), budget=0.0))
+        next(steps_of(generator, pictures(generator), settings(), budget=0.0))
     with pytest.raises(SettingsError, match="no loss named 'likeness'"):
-        next(search(generator, pictures(generator), settings(loss={"likeness": 1.0})))
+        next(steps_of(generator, pictures(generator), settings(loss={"likeness": 1.0})))
 
 
 def test_the_budget_counts_from_the_first_guess(generator, monkeypatch):
@@ -185,18 +185,19 @@ def test_the_budget_counts_from_the_first_guess(generator, monkeypatch):
     for module in (loop, photograph):
         monkeypatch.setattr(module, "monotonic", lambda: float(next(clock)))
     config = settings(start="random", restarts=2, steps=100, loss={"pixel": 1.0})
-    steps = list(search(generator, pictures(generator), config, budget=20.0))
+    steps = list(steps_of(generator, pictures(generator), config, budget=20.0))
     # Looks: 1 at the start; 6 a restart (a fourth of 20 s); 1 afterwards, at 13 s; so 7 s are left.
     assert steps[-1].index == 6
-    assert len(list(search(generator, pictures(generator), config, budget=0.1))) == 1
+    assert len(list(steps_of(generator, pictures(generator), config, budget=0.1))) == 1
 
 
 def test_measure_tells_each_image_apart(generator):
     images = pictures(generator)
     targets = [Target(images[:1], "a.jpg", "00"), Target(images[1:])]
     config = settings(loss={"pixel": 1.0}, steps=3)
-    step = last(search(generator, stacked(targets), config))
-    found = measure(generator, targets, step, config, recipe="mine", seconds=3.0)
+    step = last(steps_of(generator, stacked(targets), config))
+    inverter = Inverter(generator, config, "mine")
+    found = [inverter.measured(target, step, i, 1.5) for i, target in enumerate(targets)]
     for i, result in enumerate(found):
         assert torch.equal(result.image, synthesize(generator, result.latent))
         assert torch.equal(result.latent.code, step.latent.code[i : i + 1])

@@ -10,10 +10,11 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from generators import load
 from generators.pictures.digits import digits, write
+from generators.pictures.sources import pictures
 from inversion.config import recipe
 from inversion.edit.mix import blend
 from inversion.guess import encode
-from inversion.inverter import invert
+from inversion.inverter import Inverter, invert
 from inversion.latent import sample_latent, synthesize
 from inversion.measures.reconstruction import evaluate, summarize
 from inversion.metrics import psnr
@@ -156,10 +157,10 @@ def test_nobody_looks_for_a_face(model, monkeypatch, tmp_path):
         raise AssertionError("a digit was searched for a face")
 
     monkeypatch.setattr("inversion.target.align_face", never)
-    monkeypatch.setattr("inversion.inverter.identity_distance", never)
+    monkeypatch.setattr("inversion.metrics.identity_distance", never)
     monkeypatch.setattr("inversion.measures.reconstruction.describe", never)
     Image.fromarray(digits("test")[0].pixels).save(tmp_path / "a.png")
-    (record,) = evaluate(model, tmp_path, recipe("encode", model), recipe="encode", align=True)
+    (record,) = evaluate(Inverter(model, recipe("encode", model), "encode"), pictures(tmp_path))
     assert record["identity"] is None and not record["target_face"]
     assert summarize([record])["same_person"] is None
 

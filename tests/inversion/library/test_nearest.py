@@ -9,14 +9,15 @@ from sklearn.covariance import LedoitWolf
 
 from generators.pictures.digits import digits
 from generators.pictures.image import read_image
-from inversion.config import LatentSpace
+from inversion.config import LatentSpace, settings_for
 from inversion.errors import FaceError, ImageError, SettingsError
 from inversion.files.latent_file import save
+from inversion.inverter import Inverter
 from inversion.latent import Latent, sample_latent
-from inversion.library.collection import settings_for
 from inversion.library.index import INDEX, Measure, parse, places, update
 from inversion.library.nearest import by_code, contact_sheet, find, mahalanobis
 from inversion.target import load_target
+from inversion.watch import Watch
 from tests.conftest import tiny_generator
 from tests.plain_generator import Flat
 
@@ -37,10 +38,25 @@ def folder(tmp_path):
     return home
 
 
+def inverter(generator, **more) -> Inverter:
+    align = more.pop("align", True)
+    return Inverter(generator, settings_for(generator, **more), align=align)
+
+
+class Told(Watch):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
 def encoded(generator, folder, **more) -> int:
     """How many pictures an update encodes."""
     before = generator.encoder.seen
-    rows = update(folder, by_code(generator, settings_for(generator), True), **more)
+    rows = update(folder, by_code(inverter(generator)), **more)
     assert all(row.numbers is not None or row.error for row in rows.values())
     return generator.encoder.seen - before
 
@@ -86,7 +102,7 @@ def test_another_generator_or_encoder_has_its_own_table_and_takes_none_away(fold
 
 
 def test_a_damaged_index_is_made_again_with_a_word(folder):
-    generator, told = Flat(), []
+    generator, told = Flat(), Told()
     encoded(generator, folder)
     whole = (folder / INDEX).read_bytes()
     for damage in (
@@ -97,23 +113,24 @@ def test_a_damaged_index_is_made_again_with_a_word(folder):
         whole.replace(b"0.png", b"\\u00."),
     ):
         (folder / INDEX).write_bytes(damage)
-        told.clear()
-        assert encoded(generator, folder, say=told.append) == 12
-        assert len(told) == 1 and "damaged" in told[0] and INDEX in told[0]
-    assert encoded(generator, folder, say=told.append) == 0 and len(told) == 1
+        told.lines.clear()
+        assert encoded(generator, folder, watch=told) == 12
+        assert len(told.lines) == 1 and "damaged" in told.lines[0] and INDEX in told.lines[0]
+    assert encoded(generator, folder, watch=told) == 0 and len(told.lines) == 1
 
 
 def test_ctrl_c_keeps_what_was_encoded(folder):
     generator = Flat()
 
-    def stopping(items, what, total):
-        for i, item in enumerate(items):
-            if i == 2:
-                raise KeyboardInterrupt
-            yield item
+    class Stopping(Watch):
+        def counted(self, items, what, total):
+            for i, item in enumerate(items):
+                if i == 2:
+                    raise KeyboardInterrupt
+                yield item
 
     with pytest.raises(KeyboardInterrupt):
-        encoded(generator, folder, batch=3, counted=stopping)
+        encoded(generator, folder, batch=3, watch=Stopping())
     assert generator.encoder.seen == 6 and encoded(generator, folder) == 6
     assert not list(folder.glob(".*.tmp*"))
 
@@ -126,11 +143,11 @@ def test_where_the_folder_cannot_be_written_to_the_index_is_in_the_cache(folder,
 
 
 def test_where_no_place_can_be_written_to_it_is_said(folder, monkeypatch):
-    told = []
+    told = Told()
     (folder / INDEX).mkdir()
     monkeypatch.setenv("LATENT_CACHE", str(folder / "0" / "0000.png"))  # a file, so no folder
-    assert encoded(Flat(), folder, say=told.append) == 12
-    assert len(told) == 1 and "cannot be kept" in told[0]
+    assert encoded(Flat(), folder, watch=told) == 12
+    assert len(told.lines) == 1 and "cannot be kept" in told.lines[0]
 
 
 def test_a_zip_and_the_digits_are_indexed_in_the_cache(folder, tmp_path, cache, monkeypatch):
@@ -147,13 +164,13 @@ def test_a_zip_and_the_digits_are_indexed_in_the_cache(folder, tmp_path, cache, 
 def test_bad_files_are_remembered_and_tried_again_when_they_change(folder):
     (folder / "bad.png").write_text("no picture")
     generator, looked = Flat(), []
-    measure = by_code(generator, settings_for(generator), True)
+    measure = by_code(inverter(generator))
     watched = Measure(measure.key, lambda images: looked.append(len(images)) or measure.of(images))
     rows = update(folder, watched)
-    assert "bad.png is not a" in str(rows["bad.png"].error) and looked == [12]
-    assert update(folder, watched)["bad.png"].error == rows["bad.png"].error and looked == [12]
+    assert "bad.png is not a" in str(rows["bad.png"].error) and looked == [13]
+    assert update(folder, watched)["bad.png"].error == rows["bad.png"].error and looked == [13]
     (folder / "bad.png").write_bytes(digits()[20].png())
-    assert update(folder, watched)["bad.png"].numbers is not None and looked == [12, 1]
+    assert update(folder, watched)["bad.png"].numbers is not None and looked == [13, 1]
 
 
 # Search
@@ -162,7 +179,7 @@ def test_bad_files_are_remembered_and_tried_again_when_they_change(folder):
 def test_the_nearest_of_known_codes(folder):
     generator = Flat()
     picture = digits()[0]
-    found = find(str(folder / picture.name), folder, generator, count=3)
+    found = find(str(folder / picture.name), folder, inverter(generator), count=3)
     codes = {d.name: generator.encoder(load_target(folder / d.name, generator).image).flatten() for d in digits()[:12]}
     own = codes.pop(picture.name)
     wanted = sorted((float((code - own).norm()), name) for name, code in codes.items())[:3]
@@ -173,7 +190,7 @@ def test_the_nearest_of_known_codes(folder):
 
 def test_a_copy_of_the_query_is_found_but_not_the_query_itself(folder):
     shutil.copy(folder / digits()[0].name, folder / "twin.png")
-    found = find(str(folder / digits()[0].name), folder, Flat(), count=1)
+    found = find(str(folder / digits()[0].name), folder, inverter(Flat()), count=1)
     assert found.nearest[0] == ("twin.png", pytest.approx(0, abs=1e-5)) and len(found.nearest) == 1
 
 
@@ -182,25 +199,25 @@ def test_a_latent_is_a_query_too(folder, tmp_path):
     code = generator.encoder(load_target(folder / digits()[4].name, generator).image)
     path = tmp_path / "q.latent.safetensors"
     save(Latent(code, LatentSpace.W_PLUS, ()), path, generator)
-    found = find(str(path), folder, generator, count=1)
+    found = find(str(path), folder, inverter(generator), count=1)
     assert found.nearest[0][0] == digits()[4].name and found.nearest[0][1] == pytest.approx(0, abs=1e-5)
 
 
 def test_a_generator_without_an_encoder_is_inverted(folder):
     generator = tiny_generator()
     generator.card["subject"] = "digit"
-    found = find(str(folder / digits()[0].name), folder, generator, count=2, config=settings_for(generator, steps=2))
+    found = find(str(folder / digits()[0].name), folder, inverter(generator, steps=2), count=2)
     assert len(found.nearest) == 2 and settings_for(generator).steps > 0
 
 
 def test_pictures_without_a_face_are_told_and_skipped(folder):
     generator = tiny_generator()  # three channels and no other word: faces
     with pytest.raises(FaceError):
-        find(str(folder / digits()[0].name), folder, generator)
+        find(str(folder / digits()[0].name), folder, inverter(generator))
     query = str(folder / digits()[0].name)
     with pytest.raises(FaceError):
-        find(query, folder, generator, metric="identity", align=False)
-    found = find(query, folder, generator, align=False, count=2, config=settings_for(generator, steps=1))
+        find(query, folder, inverter(generator, align=False), metric="identity")
+    found = find(query, folder, inverter(generator, align=False, steps=1), count=2)
     assert found.searched == 11 and not found.skipped
 
 
@@ -214,7 +231,7 @@ def test_identity_search_finds_the_person(shared, tmp_path):
     (home / "digit.png").write_bytes(digit.png())
     small = read_image(photos[1])
     small.resize((small.width * 3 // 4, small.height * 3 // 4)).save(tmp_path / "query.png")
-    found = find(str(tmp_path / "query.png"), home, tiny_generator(), metric="identity")
+    found = find(str(tmp_path / "query.png"), home, inverter(tiny_generator()), metric="identity")
     assert found.nearest[0][0] == "1.png" and found.nearest[0][1] < 0.3
     assert "digit.png; use a larger" in found.skipped["digit.png"]
 
@@ -241,19 +258,19 @@ def test_whitened_distance_does_not_care_for_units():
 def test_what_cannot_be_searched(folder, tmp_path):
     query = str(folder / digits()[0].name)
     with pytest.raises(SettingsError, match="choose raw"):
-        find(query, folder, Flat(), metric="cosine")
+        find(query, folder, inverter(Flat()), metric="cosine")
     with pytest.raises(ImageError, match="does not exist"):
-        find(str(tmp_path / "nobody.png"), folder, Flat())
+        find(str(tmp_path / "nobody.png"), folder, inverter(Flat()))
     alone = tmp_path / "alone"
     alone.mkdir()
     shutil.copy(query, alone / "me.png")
     with pytest.raises(ImageError, match="can be compared"):
-        find(str(alone / "me.png"), alone, Flat())
+        find(str(alone / "me.png"), alone, inverter(Flat()))
 
 
 def test_the_sheet_shows_the_query_first(folder):
-    found = find(str(folder / digits()[0].name), folder, Flat(), count=3)
-    page = contact_sheet(found, folder)
+    found = find(str(folder / digits()[0].name), folder, inverter(Flat()), count=3)
+    page = contact_sheet(found)
     assert page.width > 2 * 192
     tile = np.asarray(page.crop((8, 8, 200, 200)).resize((8, 8)).convert("L"), dtype=float)
     assert np.abs(tile - digits()[0].pixels).mean() < 20
@@ -263,4 +280,4 @@ def test_a_latent_of_several_images_is_no_query(folder, tmp_path):
     generator = Flat()
     save(sample_latent(generator, batch=2), tmp_path / "two.latent.safetensors", generator)
     with pytest.raises(SettingsError, match="2 images"):
-        find(str(tmp_path / "two.latent.safetensors"), folder, generator)
+        find(str(tmp_path / "two.latent.safetensors"), folder, inverter(generator))

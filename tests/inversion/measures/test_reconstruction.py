@@ -1,5 +1,4 @@
 import json
-import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -8,16 +7,18 @@ import pytest
 import torch
 from PIL import Image
 
+from generators.device import peak_memory_mb
 from generators.pictures.sources import pictures
-from inversion import batch as walk
+from inversion import inverter as walk
 from inversion.config import InvertConfig
 from inversion.errors import ImageError, SettingsError
-from inversion.inverter import Inversion, invert
+from inversion.inverter import Inversion, Inverter, invert
 from inversion.latent import mean_latent, sample_latent, synthesize
 from inversion.measures import reconstruction as module
-from inversion.measures.reconstruction import evaluate, invert_all, peak_memory_mb, record, summarize
+from inversion.measures.reconstruction import evaluate, first_of, record, summarize
 from inversion.metrics import psnr
 from inversion.target import Target
+from inversion.watch import SILENT, Watch
 
 CONFIG = InvertConfig(steps=2, bf16=False)
 
@@ -42,11 +43,10 @@ def folder(tmp_path):
     return home
 
 
-def zipped(folder, path):
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in folder.rglob("*"):
-            archive.write(file, file.relative_to(folder))
-    return path
+def found(generator, folder, limit=None, watch=SILENT, **more):
+    """The records of a folder."""
+    inverter = Inverter(generator, CONFIG, "mine", **{"align": False, **more})
+    return list(evaluate(inverter, first_of(pictures(folder), limit), watch))
 
 
 def names(source):
@@ -54,7 +54,7 @@ def names(source):
 
 
 def test_a_record_for_every_picture(generator, folder):
-    records = list(evaluate(generator, folder, CONFIG, recipe="mine", batch=2))
+    records = found(generator, folder, batch=2)
     assert [r["file"] for r in records] == names(folder)
     good, bad = [r for r in records if "error" not in r], [r for r in records if "error" in r]
     assert [r["file"] for r in bad] == ["empty.jpg", "text.jpg"]
@@ -67,18 +67,18 @@ def test_a_record_for_every_picture(generator, folder):
 
 
 def test_records_are_what_invert_finds_alone(generator, folder):
-    together = {r["file"]: r for r in evaluate(generator, folder, CONFIG, recipe="mine") if "error" not in r}
-    for name, found in together.items():
+    together = {r["file"]: r for r in found(generator, folder) if "error" not in r}
+    for name, one in together.items():
         alone = invert(generator, folder / name, config=CONFIG, align=False)
-        assert found["psnr_db"] == pytest.approx(alone.metrics["psnr_db"], abs=1e-3)
-        assert found["losses"] == pytest.approx(alone.losses, rel=1e-4)
+        assert one["psnr_db"] == pytest.approx(alone.metrics["psnr_db"], abs=1e-3)
+        assert one["losses"] == pytest.approx(alone.losses, rel=1e-4)
 
 
 def test_limit_and_batch(generator, folder):
-    assert len(list(evaluate(generator, folder, CONFIG, recipe="mine", limit=2))) == 2
+    assert len(found(generator, folder, limit=2)) == 2
     for batch, limit in ((0, 1), (1, 0)):
         with pytest.raises(SettingsError, match="is 0"):
-            list(evaluate(generator, folder, CONFIG, recipe="mine", batch=batch, limit=limit))
+            found(generator, folder, batch=batch, limit=limit)
 
 
 def test_the_budget_is_for_each_picture(generator, folder, monkeypatch):
@@ -88,48 +88,43 @@ def test_the_budget_is_for_each_picture(generator, folder, monkeypatch):
         asked.append((len(images), budget))
         return search_as_it_is(generator, images, config)
 
-    search_as_it_is = walk.search
-    monkeypatch.setattr(walk, "search", search)
-    list(evaluate(generator, folder, CONFIG, recipe="mine", batch=3, budget=2.0))
+    search_as_it_is = walk.steps_of
+    monkeypatch.setattr(walk, "steps_of", search)
+    found(generator, folder, batch=3, budget=2.0)
     assert asked == [(2, 4.0), (1, 2.0)]  # a batch holds three files, of which one is bad
 
 
 def test_progress_hears_of_every_step(generator, folder):
     heard = []
-    list(
-        evaluate(
-            generator,
-            folder,
-            CONFIG,
-            recipe="mine",
-            batch=4,
-            progress=lambda done, total, step: heard.append((done, total, step.index)),
-        )
-    )
+
+    class Hearing(Watch):
+        def step(self, done, total, step):
+            heard.append((done, total, step.index))
+
+    found(generator, folder, batch=4, watch=Hearing())
     assert heard == [(0, 5, 0), (0, 5, 1), (0, 5, 2)]  # the second batch is the text file alone
 
 
 def test_photographs_without_a_face_are_told_of(generator, folder):
-    records = list(evaluate(generator, folder, CONFIG, recipe="mine", align=True, limit=1))
+    records = found(generator, folder, align=True, limit=1)
     assert "no face found in" in str(records[0]["error"])
 
 
 def test_inversions_come_with_their_latents(generator, folder):
-    found = dict(invert_all(generator, folder, CONFIG, recipe="mine", limit=1))
-    result = found["b.png"]
+    (result,) = Inverter(generator, CONFIG, align=False).run([folder / "b.png"])
     assert isinstance(result, Inversion) and result.latent.code.shape == (1, 6, 8)
     assert psnr(synthesize(generator, result.latent), result.target.image).item() == result.metrics["psnr_db"]
 
 
 def test_a_picture_that_diverges_does_not_stop_the_others(generator, folder, monkeypatch):
-    def measure_one(generator, target, step, index, config, **rest):
+    def measured(self, target, step, index, seconds):
         if index == 1:
             raise ImageError("the image holds NaN; lower the learning rate, or use float32")
-        return measure_as_it_is(generator, target, step, index, config, **rest)
+        return measure_as_it_is(self, target, step, index, seconds)
 
-    measure_as_it_is = walk.measure_one
-    monkeypatch.setattr(walk, "measure_one", measure_one)
-    records = list(evaluate(generator, folder, CONFIG, recipe="mine"))
+    measure_as_it_is = Inverter.measured
+    monkeypatch.setattr(Inverter, "measured", measured)
+    records = found(generator, folder)
     assert [r["file"] for r in records if "NaN" in r.get("error", "")] == ["c.png"]
 
 

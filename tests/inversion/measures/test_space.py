@@ -4,7 +4,9 @@ import torch
 
 from generators.pictures.digits import digits
 from inversion.commands.tables import space_table
+from inversion.config import settings_for
 from inversion.errors import SettingsError
+from inversion.inverter import Inverter
 from inversion.library.collection import Collection, collect
 from inversion.measures.space import (
     SpaceConfig,
@@ -17,9 +19,24 @@ from inversion.measures.space import (
     prior_codes,
     segments,
 )
+from inversion.watch import Watch
 from tests.plain_generator import Flat
 
 SMALL = SpaceConfig(segments=40, samples=60, neighbours=3)
+
+
+def encoding(generator, **more):
+    return Inverter(generator, settings_for(generator), **more)
+
+
+class Told(Watch):
+    """Remembers what was skipped."""
+
+    def __init__(self, names):
+        self.names = names
+
+    def skipped(self, name, why):
+        self.names.append(name)
 
 
 def collection(codes, generator, labels=None):
@@ -157,18 +174,18 @@ def test_reconstruction_is_of_the_held_out_pictures():
 
 def test_digits_hold_their_test_part_out_and_others_a_share(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    held, data = parts("digits", Flat(), SMALL, limit=100)
+    held, data = parts("digits", encoding(Flat()), SMALL, limit=100)
     assert len(held) + len(data) == 100 and 10 < len(held) < 30
     tests = {digit.name for digit in digits("test")}
     assert set(held.names) <= tests and not set(data.names) & tests
     for digit in digits("test")[:12]:
         (tmp_path / "some" / str(digit.label)).mkdir(parents=True, exist_ok=True)
         (tmp_path / "some" / digit.name).write_bytes(digit.png())
-    held, data = parts("some", Flat(), SpaceConfig(held_out=0.25))
+    held, data = parts("some", encoding(Flat()), SpaceConfig(held_out=0.25))
     assert (len(held), len(data)) == (3, 9) and not set(held.names) & set(data.names)
-    other, _ = parts("some", Flat(), SpaceConfig(held_out=0.25, seed=1))
+    other, _ = parts("some", encoding(Flat()), SpaceConfig(held_out=0.25, seed=1))
     assert held.names != other.names
-    held, data = parts("some", Flat(), SMALL, data=["digits"], limit=40)
+    held, data = parts("some", encoding(Flat()), SMALL, data=["digits"], limit=40)
     assert (len(held), len(data)) == (12, 40) and held.labels[0] == held.names[0][0]
 
 
@@ -197,11 +214,11 @@ def test_collect_labels_limits_and_tells_of_bad_files(tmp_path):
         (tmp_path / "d" / digit.name).write_bytes(digit.png())
     (tmp_path / "d" / "bad.png").write_text("no picture")
     told = []
-    found = collect([tmp_path / "d"], Flat(), skipped=lambda name, why: told.append(name), batch=4)
+    found = collect([tmp_path / "d"], encoding(Flat(), batch=4), Told(told))
     assert len(found) == 10 and told == ["bad.png"] and found.labels == tuple(name[0] for name in found.names)
     assert found.images.shape == (10, 1, 4, 4) and found.codes.shape == (10, 1, 3)
     back = found.images.flatten(1) @ Flat().axes.T
     torch.testing.assert_close(found.codes[:, 0], back)
-    assert len(collect([tmp_path / "d"], Flat(), limit=4)) in (3, 4)  # the bad one may be drawn
-    one = collect([tmp_path / "d" / digits()[0].name, tmp_path / "d"], Flat())
+    assert len(collect([tmp_path / "d"], encoding(Flat()), limit=4)) in (3, 4)  # the bad one may be drawn
+    one = collect([tmp_path / "d" / digits()[0].name, tmp_path / "d"], encoding(Flat()))
     assert one.labels[0] == "0000" and one.names[0] == "0000.png" and np.isfinite(one.codes.numpy()).all()

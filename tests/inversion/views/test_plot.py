@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from inversion.config import LatentSpace
+from inversion.config import LatentSpace, settings_for
 from inversion.errors import SettingsError, SpaceMismatch
+from inversion.inverter import Inverter
 from inversion.latent import Latent, synthesize
 from inversion.library.collection import collect
 from inversion.views.page import TEMPLATE, write_page
@@ -132,7 +133,7 @@ def test_files_by_suffix_and_equal_each_time(tmp_path):
 
 def test_points_of_a_collection(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    some = collect(["digits"], Flat(), limit=25)
+    some = collect(["digits"], Inverter(model := Flat(), settings_for(model)), limit=25)
     points = points_of(some, Flat(), dims=3)
     np.testing.assert_allclose(points.where, some.codes[:, 0].double().numpy())
     assert points.labels == some.labels and points.title == "25 codes of flat"

@@ -1,0 +1,38 @@
+"""What somebody sees of a long work. By default nothing: override what is wanted."""
+
+from collections.abc import Iterable, Sized
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+Item = TypeVar("Item")
+
+
+@runtime_checkable
+class StepOfSearch(Protocol):
+    """What is told of a step: a `loop.Step`."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def latent(self) -> Sized: ...
+    @property
+    def total(self) -> Any: ...
+
+
+class Watch:
+    """Is told how far a work has come; each method may also raise, as Ctrl-C does, to end it."""
+
+    def step(self, done: int, total: int, step: StepOfSearch) -> None:
+        """A step of a search over the next photographs, after so many of them in all."""
+
+    def counted(self, items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+        """The items, of which there are so many, as they are worked on."""
+        return items
+
+    def skipped(self, name: str, why: str) -> None:
+        """A file that cannot be used, and why."""
+
+    def say(self, message: str) -> None:
+        """Anything else that is worth a line."""
+
+
+SILENT = Watch()
