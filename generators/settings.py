@@ -16,7 +16,7 @@ ABOUT = "about"  # key in a field's metadata
 class About:
     """What is known of a setting beside its name, type and default."""
 
-    help: str
+    help: str | Callable[[], str]  # a function is asked when the help is shown
     group: str = ""  # of the command line's help
     choices: tuple[str, ...] = ()
     least: int | float | None = None  # smallest value
@@ -43,7 +43,7 @@ class About:
         return "" if isfinite(value) and all(fits(value, bound) for bound, _, fits in asked) else wanted
 
 
-def setting(default: Any, help: str, **limits: Any) -> Any:
+def setting(default: Any, help: str | Callable[[], str], **limits: Any) -> Any:
     """A field with its default, its help and what else `About` holds; a function as default is called each time."""
     metadata = {ABOUT: About(help=help, **limits)}
     if isinstance(default, Callable):

@@ -4,12 +4,13 @@ A setting stands here once: its field tells its default, range and help, and the
 Nothing here needs torch.
 """
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from generators.base import Generator
 from generators.settings import check, setting
 from inversion.errors import SettingsError
 
@@ -17,8 +18,16 @@ if TYPE_CHECKING:
     from generators.base import Generator
 
 STARTS = ("encoder", "mean", "random")
-FINER = "Search, in detail"  # of the command line's help
+FINER = "How latents are found, in detail"  # of the command line's help
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")  # of torch.optim
+
+
+def losses() -> list[str]:
+    """The names of the terms in losses.py, read from its source, since importing it would load torch."""
+    tree = ast.parse(Path(__file__).with_name("losses.py").read_text())
+    tables = [node for node in tree.body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "TERMS"]
+    assert isinstance(tables[0].value, ast.Dict)
+    return [str(key.value) for key in tables[0].value.keys if isinstance(key, ast.Constant)]
 
 
 class LatentSpace(StrEnum):
@@ -38,11 +47,11 @@ class InvertConfig:
         LatentSpace.W_PLUS, "What moves: one style a layer, one for all, or z.", choices=("w_plus", "w", "z")
     )
     loss: Mapping[str, float] = setting(
-        lambda: {"pixel": 1.0}, "What is made small, such as lpips=0.8,pixel=1; there are {losses}."
+        lambda: {"pixel": 1.0}, lambda: f"What is made small, as in lpips=0.8,pixel=1; of {', '.join(losses())}."
     )
     lr: float = setting(0.05, "Peak learning rate, after ramp-up.", above=0)
     start: str = setting("encoder", "First guess; encoder is mean where the model has no encoder.", choices=STARTS)
-    seed: int = setting(0, "Of random starts, jitter and samples; the same seed gives the same result.", least=0)
+    seed: int = setting(0, "Of random starts, jitter and samples; the same number gives the same result.", least=0)
     restarts: int = setting(1, "Random starts, of which the best after a tenth of the steps goes on.", least=1)
     patience: int | None = setting(
         None, "Stop after so many steps that gain under 0.1 %, even before the detail.", least=1, shown="never"
@@ -53,8 +62,8 @@ class InvertConfig:
     detail: float = setting(
         0.0, "Share of the steps, the last ones, that move the noise alone: what no style draws.", least=0, most=1
     )
-    detail_lr: float = setting(0.5, "Peak learning rate of those steps.", above=0, group=FINER)
-    optimizer: str = setting("adam", "Rule of descent.", choices=OPTIMIZERS, group=FINER)
+    detail_lr: float = setting(0.5, "Peak learning rate of the steps that move the noise alone.", above=0, group=FINER)
+    optimizer: str = setting("adam", "Rule by which the gradient moves the latent.", choices=OPTIMIZERS, group=FINER)
     whiten: bool = setting(
         False,
         "Whether w moves in its standard deviations along its principal axes, and --lr is of those.",
@@ -68,9 +77,14 @@ class InvertConfig:
     w_jitter: float = setting(
         0.0, "Noise on w in units of its spread, falling to 0 (StyleGAN2's projector).", least=0, group=FINER
     )
-    jitter_ramp: float = setting(0.75, "Share of the steps over which it falls.", above=0, most=1, group=FINER)
+    jitter_ramp: float = setting(
+        0.75, "Share of the steps over which --w-jitter falls to 0.", above=0, most=1, group=FINER
+    )
     bf16: bool | None = setting(
-        None, "Whether to compute in bf16.", group=FINER, shown="where the processor has units for it"
+        None,
+        "Whether to compute in bf16, which is faster where the processor has units for it.",
+        group=FINER,
+        shown="where the processor has units for it",
     )
     coarse: tuple[tuple[float, int], ...] = ()  # (share, px): up to that share of the steps pictures of that size do
 

@@ -8,7 +8,7 @@ import click
 
 from inversion.commands.destination import destination, write
 from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, with_generator
-from inversion.commands.settings import Numbers, options
+from inversion.commands.settings import Grouped, Numbers, options
 from inversion.commands.terminal import bars, counted, tell
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from inversion.latent import Latent
 
 
-@click.command(epilog="Example: latent blend mother.jpg father.jpg -o child.png --children 4 --seed 1")
+@click.command(cls=Grouped, epilog="Example: latent blend mother.jpg father.jpg -o child.png --children 4 --seed 1")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @options(OUT, PHOTO)
 @click.option("--weights", type=Numbers(), metavar="W,W,...", help="Share of each source.  [default: equal]")
@@ -64,7 +64,7 @@ def blend(
     write(generator, made, to, "child", parents)
 
 
-@click.command(epilog="Example: latent interpolate mother.jpg father.jpg -o morph.mp4 --frames 60")
+@click.command(cls=Grouped, epilog="Example: latent interpolate mother.jpg father.jpg -o morph.mp4 --frames 60")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, metavar="FILE", help="A film: .mp4, .gif or .webp; or a strip: .png.")
 @options(PHOTO)
@@ -107,7 +107,7 @@ def interpolate(
     tell({"file": out, "frames": len(walk), "fps": fps, "sources": sources}, out)
 
 
-@click.command(epilog="Example: latent mix a.jpg b.jpg --coarse a --middle b --fine b -o mixed.png")
+@click.command(cls=Grouped, epilog="Example: latent mix a.jpg b.jpg --coarse a --middle b --fine b -o mixed.png")
 @click.argument("sources", metavar="A B [C]", nargs=-1, required=True)
 @options(OUT, PHOTO)
 @click.option("--coarse", type=click.Choice(["a", "b", "c"]), default="a", help="Pose and shape: 4 and 8 px.  [a]")

@@ -6,22 +6,30 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inversion.commands.options import FILE, SEED, STEPS, with_generator
-from inversion.commands.settings import options
+from inversion.commands.options import ALIGN, FILE, SEARCHING, SEED, STEPS, with_generator
+from inversion.commands.settings import Grouped, grouped, options
 from inversion.commands.terminal import bars, fail, say, tell
+from inversion.config import RECIPES
 
 if TYPE_CHECKING:
     from generators.base import Generator
     from inversion.inverter import Inverter
 
 CODES = options(
-    click.option("--recipe", help="How photographs get their codes.  [default: by the encoder; without one, default]"),
+    grouped(
+        SEARCHING,
+        "--recipe",
+        metavar="NAME",
+        help=f"Settings by name: {', '.join(RECIPES)}.  [encode, by the encoder; without one, default]",
+    ),
     STEPS,
-    click.option("--align/--no-align", default=True, help="Cut the face out, or take the centre square as it is."),
+    ALIGN,
 )
 
 
-@click.command(epilog="Example: latent plot digits -g digits --method tsne -o digits.png --html digits.html")
+@click.command(
+    cls=Grouped, epilog="Example: latent plot digits -g digits --method tsne -o digits.png --html digits.html"
+)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("-o", "--out", type=FILE, metavar="FILE", help="A picture: .png, .svg or .pdf.")
 @click.option("--html", type=FILE, metavar="FILE", help="A page to turn, zoom and point at, that needs no network.")
@@ -120,7 +128,7 @@ def draw_grid(
     tell({"file": str(out), "tiles": tiles, "kind": kind, "sources": sources}, str(out))
 
 
-@click.command(epilog="Example: latent search me.jpg photos/ -o nearest.png")
+@click.command(cls=Grouped, epilog="Example: latent search me.jpg photos/ -o nearest.png")
 @click.argument("query")
 @click.argument("folders", metavar="FOLDER...", nargs=-1, required=True)
 @click.option("-o", "--out", metavar="FILE", help="A contact sheet: the query first, then the nearest with distances.")

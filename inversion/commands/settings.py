@@ -24,15 +24,16 @@ class Grouped(click.Command):
 
 
 class InGroup(click.Option):
-    """An option that `Grouped` shows in a group of its help; the help text tells its default."""
+    """An option that `Grouped` shows in a group of its help; its text, made when it is shown, tells the default."""
 
-    def __init__(self, *args: Any, group: str, **rest: Any) -> None:
+    def __init__(self, *args: Any, group: str, help: str | Callable[[], str] = "", **rest: Any) -> None:
         super().__init__(*args, **rest)
         self.group = group
+        self.text = help
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
-        return None if record is None else (record[0], self.help or "")
+        return None if record is None else (record[0], self.text() if callable(self.text) else self.text)
 
 
 def grouped(group: str, *names: str, **settings: Any) -> Callable:
@@ -78,17 +79,27 @@ def options(*all_of_them: Callable) -> Callable:
     return add
 
 
-def options_of(configs: Mapping[str, type], *, skip: Collection[str] = (), defaults: bool = True) -> Callable:
+def options_of(
+    configs: Mapping[str, type], *, group: str = "Options", skip: Collection[str] = (), defaults: bool = True
+) -> Callable:
     """An option for each setting of some configurations (label -> class), in the groups that the settings name.
 
     What is not given is None. A setting that several have comes once, with the default of each beside its label.
+    group: of the settings that name none. defaults=False leaves defaults out of the help.
     """
     made = {name: None for config in configs.values() for name in settings_of(config) if name not in skip}
-    return options(*(option_of(name, configs, defaults=defaults) for name in made))
+    return options(*(option_of(name, configs, group=group, defaults=defaults) for name in made))
 
 
-def option_of(name: str, configs: Mapping[str, type], *, defaults: bool = True) -> Callable:
-    """The option of one setting of configurations that have it."""
+def option_of(
+    name: str,
+    configs: Mapping[str, type],
+    *,
+    group: str = "Options",
+    defaults: bool = True,
+    parameter: str | None = None,
+) -> Callable:
+    """The option of one setting of configurations that have it; parameter: what the command calls it, if not so."""
     have = {label: config for label, config in configs.items() if name in settings_of(config)}
     config = next(iter(have.values()))
     about = settings_of(config)[name][1]
@@ -96,7 +107,8 @@ def option_of(name: str, configs: Mapping[str, type], *, defaults: bool = True) 
     flag = f"--{(about.flag or name).replace('_', '-')}"
     flag = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
     text = f"{about.help}  [{told_defaults(name, have)}]" if defaults else about.help
-    return grouped(about.group or "Options", flag, name, type=kind, default=None, help=text, metavar=metavar)
+    where = about.group or group
+    return grouped(where, flag, parameter or name, type=kind, default=None, help=text, metavar=metavar)
 
 
 def option_type(hint: Any, about: About) -> tuple[Any, str | None]:

@@ -5,6 +5,7 @@ from textwrap import fill
 from typing import Any
 
 from inversion.commands.terminal import one_line
+from inversion.measures.config import MODEL_CONVENTIONS
 
 WIDTH = 118  # characters a line of a convention
 FIGURES = {
@@ -96,7 +97,5 @@ def quality_line(record: Mapping[str, Any], previous: str | None = None) -> str:
     told += [f"{record['failed']} failed"] if record.get("failed") else []
     line = f"  {record['setting']:<34}{'  '.join(told)}"
     measure = record["measure"]
-    from inversion.measures.model import CONVENTIONS
-
-    convention = fill(f"{measure.replace('_', ' ')}: {CONVENTIONS[measure]}", WIDTH)
+    convention = fill(f"{measure.replace('_', ' ')}: {MODEL_CONVENTIONS[measure]}", WIDTH)
     return line if measure == previous else f"{convention}\n{line}"

@@ -1,7 +1,7 @@
-"""How good a generator is: what `latent evaluate --model` measures, a record for each line of its table."""
+"""How good a generator is: what `latent evaluate-model` measures, a record for each line of its table."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -14,11 +14,12 @@ from torch import Tensor
 from generators.base import Generator
 from generators.pictures.image import to_pil, write_image
 from generators.pictures.sheet import sheet
-from generators.pictures.sources import Picture, pictures
+from generators.pictures.sources import Picture, pictures_of
 from inversion.config import InvertConfig, LatentSpace, config_of
 from inversion.errors import InversionError, SettingsError, result_or_error
 from inversion.inverter import Inversion, Inverter
 from inversion.latent import Latent, sample_latent, synthesize
+from inversion.measures.config import MODEL_CONVENTIONS, QualityConfig
 from inversion.measures.diversity import FEWEST, Seen, frechet_distance, look, mean_pairwise, ratio
 from inversion.measures.memorised import MEMORISED, find_neighbours, memorised_figures, write_memorised
 from inversion.measures.reconstruction import first_of, record, summarize
@@ -26,54 +27,8 @@ from inversion.measures.smoothness import EPSILON, draw_pairs, look_between, per
 from inversion.target import load_target
 from inversion.watch import SILENT, Watch
 
-CONVENTIONS = {
-    "real": "real pictures at the generator's size. Identity: Euclidean distance of dlib's descriptors, pictures "
-    "enlarged to 256 px, mean over all pairs with a face. Laplacian energy: mean square of luma minus blurred luma, "
-    "mean over pictures, relative to the held-out ones'. Fréchet distance of the descriptors: held-out to training "
-    "pictures; of training pictures, a part of them as many as the samples to the rest",
-    "reconstruction": "held-out pictures. Medians; PSNR 10 log10(4 / MSE), images in [-1, 1]; identity: to the picture "
-    "at the generator's size, under 0.6 is one person; milliseconds of search a picture on this machine",
-    "midpoints": "of pairs of inverted held-out people: spherical about w_avg, linear, and the plain average of their "
-    "reconstructions' pixels. Laplacian energy relative to the mean of the two reconstructions', median over pairs; "
-    "sharpness is its root",
-    "path_length": "perceptual path length, Karras et al. 2019, of straight whole paths between samples in w, epsilon "
-    "1e-4, through the model's own discriminator (features of unit length, mean over pixels and levels): comparable "
-    "under one discriminator only",
-    "samples": "measured as the real pictures; Laplacian energy relative to held-out and to training pictures; Fréchet "
-    "distance to the training pictures, or to the held-out ones where there are no others",
-    "memorised": "identity distance of the first 200 samples at the last truncation to the nearest training face, "
-    "beside that of held-out people and of random training faces to one another; nearer: share of samples that lie "
-    "nearer than the nearest tenth of the held-out people, 10 % by chance, more also where samples are all alike",
-}
-
 SHEET_TILES = 100
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class QualityConfig:
-    """What is measured, and of how many."""
-
-    recipe: str = "default"
-    search: Mapping[str, Any] = field(default_factory=dict)  # settings that replace the recipe's; not its steps
-    steps: tuple[int, ...] = (20, 100, 500)  # a search each, beside the encoder alone; midpoints are of the longest
-    budget: float | None = None  # seconds a picture and search
-    samples: int = 500  # drawn at each truncation, and pairs of them for the path length
-    truncations: tuple[float, ...] = (0.5, 0.7, 1.0)  # the last is looked at for memorised faces
-    pairs: int = 100  # of held-out people, whose midpoints are measured
-    batch: int = 8  # pictures at a time
-    align: bool = False  # cut faces out of the held-out pictures first; training pictures are taken as they are
-    limit: int | None = None  # the first so many held-out pictures; None: all
-    data_limit: int | None = None  # so many training pictures, drawn at random; None: all
-    seed: int = 0  # of all that is drawn
-
-    def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in ("samples", "pairs", "batch", "limit", "data_limit")}
-        for name, value in counts.items():
-            if value is not None and value < 1:
-                raise SettingsError(f"{name} is {value}; give a count from 1 on")
-        if not self.steps or min(self.steps) < 0 or not self.truncations:
-            raise SettingsError(f"steps are {self.steps}, truncations {self.truncations}; give at least one of each")
 
 
 @dataclass(frozen=True)
@@ -100,7 +55,7 @@ class Study:
 
 def measure_model(
     generator: Generator,
-    source: Path,
+    sources: Sequence[str | Path],
     config: QualityConfig,
     *,
     data: Sequence[Path] = (),
@@ -108,17 +63,17 @@ def measure_model(
     memorised: Path | None = None,
     watch: Watch = SILENT,
 ) -> Iterator[Record]:
-    """Measure a generator on held-out pictures (source) and what it was trained on (data), a record a line.
+    """Measure a generator on held-out pictures (sources) and what it was trained on (data), a record a line.
 
     A record holds measure, setting, its figures, and missing, which says why a figure is None. Sheets of samples and
     midpoints go into the folder out, the picture of nearest training faces to memorised, which wants data. watch may
     draw bars. All but the times is the same again for one seed. Raises ImageError where
-    source or data holds no picture, SettingsError for settings that fit no picture.
+    sources or data hold no picture, SettingsError for settings that fit no picture.
     """
     if memorised is not None and not data:
         raise SettingsError("memorised faces are looked for among training pictures; give them, as --data")
     searches = searches_of(generator, config)  # settings are refused before the work starts
-    study = prepare(generator, source, data, config, watch)
+    study = prepare(generator, sources, data, config, watch)
     yield from real_records(study)
     if generator.encoder is None:
         missing = {"encoder": f"{generator.name} has none"}
@@ -145,14 +100,16 @@ def searches_of(generator: Generator, config: QualityConfig) -> list[tuple[str, 
     return [("encoder alone", "encode", config_of(generator, "encode"))] * (generator.encoder is not None) + found
 
 
-def prepare(generator: Generator, source: Path, data: Sequence[Path], config: QualityConfig, watch: Watch) -> Study:
+def prepare(
+    generator: Generator, sources: Sequence[str | Path], data: Sequence[Path], config: QualityConfig, watch: Watch
+) -> Study:
     """Look at the real pictures."""
     blind = None if generator.subject == "face" else f"the model's subject is {generator.subject}"
-    photos = first_of(pictures(source), config.limit)
+    photos = first_of(pictures_of(sources), config.limit)
     held = read_all(generator, photos, "held-out pictures", config.align, not blind, watch)
     if not blind and not held.seen.face_rate:
-        blind = f"no picture of {source.name} has a face"
-    files = [file for folder in data for file in pictures(folder)]
+        blind = f"no picture of {named(sources)} has a face"
+    files = pictures_of(data)
     if config.data_limit is not None:
         drawn = np.random.default_rng(config.seed).permutation(len(files))[: config.data_limit]
         files = [files[i] for i in sorted(drawn)]
@@ -334,9 +291,14 @@ def path_length_record(study: Study) -> Record:
     return {**line, "pairs": config.samples, "epsilon": EPSILON, "path_length": value}
 
 
+def named(sources: Sequence[str | Path]) -> str:
+    """What sources are called, without their folders."""
+    return ", ".join(Path(source).name for source in sources)
+
+
 def quality_summary(
     generator: Generator,
-    source: Path,
+    sources: Sequence[str | Path],
     config: QualityConfig,
     records: Iterable[Mapping[str, Any]],
     *,
@@ -347,11 +309,11 @@ def quality_summary(
         "generator": generator.name,
         "sha256": generator.sha256,
         "resolution": generator.img_resolution,
-        "source": source.name,
+        "source": named(sources),
         "data": [folder.name for folder in data],
         "settings": asdict(config),
-        **{measure: [] for measure in CONVENTIONS},
+        **{measure: [] for measure in MODEL_CONVENTIONS},
     }
     for line in records:
         summary[line["measure"]].append({k: v for k, v in line.items() if k != "measure"})
-    return {**summary, "conventions": CONVENTIONS}
+    return {**summary, "conventions": MODEL_CONVENTIONS}

@@ -6,7 +6,6 @@ Pixels take blur for plausible: read completeness beside coverage and reconstruc
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,45 +20,15 @@ from generators.pictures.sources import is_digits
 from inversion.errors import SettingsError
 from inversion.inverter import Inverter
 from inversion.library.collection import Collection, collect
+from inversion.measures.config import SPACE_CONVENTIONS, SpaceConfig
 from inversion.watch import SILENT, Watch
 
 BATCH = 64  # images that are rendered at a time
 MOST = 3000  # codes that trustworthiness looks at: it compares all with all
-CONVENTIONS = (
-    "MSE, PSNR: held-out pictures from their codes, images in [-1, 1]. Segments between codes of held-out pairs: step "
-    "and worst, the change of the image a step (RMS); worst/mean of a segment, averaged, 1 is even; detour, the path's "
-    "length over the cross-fade's; between, share of the images on the way that are plausible. complete: share of "
-    "samples that are; coverage: share of held-out pictures that a sample is as near to. Plausible: as near to a data "
-    "picture as {plausible:.0%} of the held-out ones are ({threshold} RMS). 1-NN, same label: the label of the "
-    "nearest code, and of the {neighbours} nearest. trust: scikit-learn's trustworthiness"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpaceConfig:
-    """What is measured, and how finely."""
-
-    held_out: float = 0.2  # share of the pictures, where the source does not tell
-    segments: int = 200  # between random pairs of held-out pictures
-    steps: int = 16  # a segment
-    samples: int = 1000  # drawn from the prior
-    plausible: float = 0.95  # share of held-out pictures that the threshold of plausibility lets pass
-    neighbours: int = 5  # that are asked for their label, and looked at for trustworthiness
-    seed: int = 0  # of the split, the pairs and the samples
-
-    def __post_init__(self) -> None:
-        for name in ("segments", "samples", "neighbours"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; give a count from 1 on")
-        if self.steps < 2:
-            raise SettingsError(f"steps is {self.steps}; a segment needs at least 2")
-        for name in ("held_out", "plausible"):
-            if not 0 < getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; give a share between 0 and 1")
 
 
 def parts(
-    source: str | Path,
+    sources: Sequence[str | Path],
     inverter: Inverter,
     space: SpaceConfig,
     *,
@@ -67,15 +36,15 @@ def parts(
     watch: Watch = SILENT,
     limit: int | None = None,
 ) -> tuple[Collection, Collection]:
-    """What is held out, and the data, of a source with the codes that inverter gives; limit as `collect` takes it.
+    """What is held out, and the data, of sources with the codes that inverter gives; limit as `collect` takes it.
 
-    data names the data, and then all of source is held out. Of the bundled digits the test part is, and of others a
+    data names the data, and then all of sources is held out. Of the bundled digits the test part is, and of others a
     share, drawn by the seed.
     """
-    every = collect([source], inverter, watch, limit=limit)
+    every = collect(sources, inverter, watch, limit=limit)
     if data:
         return every, collect(data, inverter, watch, limit=limit)
-    if is_digits(source):
+    if len(sources) == 1 and is_digits(sources[0]):
         unseen = {digit.name for digit in digits("test")}
         tests = [i for i, name in enumerate(every.names) if name in unseen]
     else:
@@ -123,7 +92,7 @@ def segments(
     rng = torch.Generator().manual_seed(config.seed)
     first = torch.randint(len(codes), (config.segments,), generator=rng)
     second = (first + torch.randint(1, len(codes), (config.segments,), generator=rng)) % len(codes)
-    t = torch.linspace(0, 1, config.steps + 1)[:, None, None]
+    t = torch.linspace(0, 1, config.segment_steps + 1)[:, None, None]
     walks = codes[first][:, None].lerp(codes[second][:, None], t)
     return render(generator, walks.flatten(0, 1), clamp=False).unflatten(0, (config.segments, -1))
 
@@ -203,7 +172,7 @@ def neighbours(held: Collection, data: Collection, count: int) -> dict[str, floa
 def conventions(records: Sequence[Mapping[str, Any]], config: SpaceConfig) -> str:
     """What the table's columns mean, in one line."""
     thresholds = ", ".join(f"{value:.4f}" for value in sorted({record["threshold"] for record in records}))
-    return CONVENTIONS.format(plausible=config.plausible, threshold=thresholds, neighbours=config.neighbours)
+    return SPACE_CONVENTIONS.format(plausible=config.plausible, threshold=thresholds, neighbours=config.neighbours)
 
 
 def agreement(

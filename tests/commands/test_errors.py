@@ -55,13 +55,11 @@ def test_a_bad_photograph_is_reported_and_the_others_go_on(latent, photos, tmp_p
 @pytest.mark.parametrize(
     "given, words",
     [
-        (["--steps", -1], ["steps is -1"]),
         (["--recipe", "magic"], ["'magic'", "image2stylegan"]),
         (["--loss", "beauty=1"], ["'beauty'", "laplacian"]),
         (["--loss", "pixel=-1"], ["-1"]),
         (["--batch", 0], ["batch is 0"]),
         (["--restarts", 3, "--start", "mean"], ["restarts"]),
-        (["--lr", 0], ["lr is 0"]),
         (["--init", "missing.safetensors"], ["missing.safetensors"]),
     ],
 )
@@ -75,6 +73,9 @@ def test_bad_settings(latent, photos, tmp_path, given, words):
         "invert",
         "invert a.jpg",
         "invert a.jpg -o x --budget 0s",
+        "invert a.jpg -o x --steps -1",
+        "invert a.jpg -o x --lr 0",
+        "invert a.jpg -o x --start somewhere",
         "blend a.jpg -o x.png",
         "sample -o - --json",
         "sample -o a.png --seed -1",

@@ -123,6 +123,7 @@ COMMANDS = {
     "plot": lambda source, out: ["plot", *source, "-o", out / "p.png"],
     "grid": lambda source, out: ["plot", "--grid", *source, *source, "-o", out / "g.png"],
     "search": lambda source, out: ["search", "QUERY", *source, "-o", out / "s.png"],
+    "evaluate": lambda source, out: ["evaluate", *source, "--keep", out / "e"],
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import objects, picture, refused
 
-FEW = ("--model", "--steps-list", "0,1", "--samples", 3, "--pairs", 2)
+FEW = ("--steps-list", "0,1", "--samples", 3, "--pairs", 2)
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def source(tmp_path_factory):
 
 
 def test_the_table_names_each_convention_once(latent, source):
-    result = latent("evaluate", source, *FEW)
+    result = latent("evaluate-model", source, *FEW)
     assert result.exit_code == 0, result.output
     for measure in ("real", "reconstruction", "midpoints", "path length", "samples", "memorised"):
         assert sum(line.startswith(f"{measure}: ") for line in result.stdout.splitlines()) == 1
@@ -25,7 +25,9 @@ def test_the_table_names_each_convention_once(latent, source):
 
 
 def test_json_ends_with_one_object_of_all(latent, source, tmp_path):
-    result = latent("evaluate", source, *FEW, "--data", source, "--data-limit", 2, "-o", tmp_path / "out", "--json")
+    result = latent(
+        "evaluate-model", source, *FEW, "--data", source, "--data-limit", 2, "-o", tmp_path / "out", "--json"
+    )
     assert result.exit_code == 0, result.output
     *records, summary = objects(result)
     assert [{k: v for k, v in r.items() if k != "measure"} for r in records if r["measure"] == "samples"] == (
@@ -39,7 +41,7 @@ def test_json_ends_with_one_object_of_all(latent, source, tmp_path):
 
 
 def test_steps_alone_are_one_search(latent, source):
-    result = latent("evaluate", source, "--model", "--steps", 2, "--samples", 1, "--pairs", 1, "--lr", 0.3, "--json")
+    result = latent("evaluate-model", source, "--steps", 2, "--samples", 1, "--pairs", 1, "--lr", 0.3, "--json")
     assert [line["steps"] for line in objects(result)[-1]["reconstruction"]] == [0, 2]
     assert objects(result)[-1]["settings"]["search"] == {"lr": 0.3, "seed": 0}
 
@@ -47,23 +49,20 @@ def test_steps_alone_are_one_search(latent, source):
 def test_a_bad_picture_is_counted_and_told(latent, source, tmp_path):
     picture(0).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("no picture")
-    result = latent("evaluate", tmp_path, *FEW)
+    result = latent("evaluate-model", tmp_path, *FEW)
     assert result.exit_code == 1 and "1 failed" in result.stdout
     assert result.stderr.splitlines()[-1].startswith("error: some pictures")
 
 
-def test_what_is_for_models_alone_is_refused_without(latent, source, tmp_path):
-    for given in (["--samples", 3], ["--data", source], ["-o", tmp_path / "x"], ["--steps-list", "1"]):
-        result = latent("evaluate", source, *given)
-        assert result.exit_code == 2 and "add --model" in result.stderr
-    result = latent("evaluate", source, *FEW, "--memorised", tmp_path / "m.png")
+def test_memorised_faces_want_data(latent, source, tmp_path):
+    result = latent("evaluate-model", source, *FEW, "--memorised", tmp_path / "m.png")
     assert result.exit_code == 2 and "--data" in result.stderr
 
 
 def test_bad_places_and_settings(latent, source, tmp_path):
     (tmp_path / "file").write_text("")
-    refused(latent("evaluate", source, *FEW, "-o", tmp_path / "file" / "x"), "cannot be written")
+    refused(latent("evaluate-model", source, *FEW, "-o", tmp_path / "file" / "x"), "cannot be written")
     bad = tmp_path / "m.jpg"
-    refused(latent("evaluate", source, *FEW, "--data", source, "--memorised", bad), "'jpg'", "png")
-    refused(latent("evaluate", source, "--model", "--samples", 0), "samples is 0")
-    refused(latent("evaluate", source, *FEW, "--data", tmp_path / "nowhere"), "does not exist")
+    refused(latent("evaluate-model", source, *FEW, "--data", source, "--memorised", bad), "'jpg'", "png")
+    assert latent("evaluate-model", source, "--samples", 0).exit_code == 2
+    refused(latent("evaluate-model", source, *FEW, "--data", tmp_path / "nowhere"), "does not exist")

@@ -6,8 +6,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from generators.settings import check, setting
+from generators.settings import check, setting, settings_of
+from inversion.commands.photos import invert
 from inversion.commands.settings import Grouped, options_of
+from inversion.config import OPTIMIZERS, RECIPES, InvertConfig, LatentSpace, losses
+from inversion.loop import OPTIMIZERS as BUILDERS
+from inversion.losses import TERMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +79,35 @@ def test_a_configuration_keeps_its_ranges(given, message):
 def test_a_configuration_within_its_ranges_passes():
     check(First(count=9, share=1e-9, limit=0.0), ValueError)
     check(First(), ValueError)
+
+
+# The settings of a search
+
+
+def test_every_setting_of_a_search_is_an_option():
+    offered = {param.name for param in invert.params}
+    assert settings_of(InvertConfig).keys() <= offered and len(settings_of(InvertConfig)) > 15
+
+
+def test_names_that_stand_twice_agree():
+    assert losses() == list(TERMS)  # read from the source, without torch
+    assert list(BUILDERS) == list(OPTIMIZERS)
+    assert {str(space) for space in LatentSpace} == set(settings_of(InvertConfig)["space"][1].choices)
+
+
+def test_help_lists_losses_and_recipes_by_name():
+    text = " ".join(CliRunner().invoke(invert, ["--help"]).output.split())
+    for name in (*TERMS, *RECIPES, *OPTIMIZERS, *LatentSpace):
+        assert name in text
+    assert (
+        "Photographs:" in text
+        and "what is not given the recipe tells:" in text
+        and "How latents are found, in detail:" in text
+    )
+
+
+def test_every_line_of_help_says_something():
+    for param in invert.params:
+        if isinstance(param, click.Option):
+            line = param.get_help_record(click.Context(invert))
+            assert line is not None and len(line[1]) > 10, param.name

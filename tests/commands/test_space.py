@@ -118,21 +118,21 @@ def test_search_refuses(latent, folders, tmp_path):
 
 
 def test_evaluate_space_tells_a_row_for_each_model(latent, model, folders):
-    result = latent("evaluate", folders, "--space", model, model, "--samples", 20, "--json")
+    result = latent("evaluate-space", folders, "-g", model, "-g", model, "--samples", 20, "--json")
     assert result.exit_code == 0, result.output
     one, two = objects(result)
     assert one == two and one["model"] == "tiny" and (one["pictures"], one["held_out"]) == (24, 6)
     for share in ("between", "completeness", "coverage", "nearest_label", "same_label"):
         assert 0 <= one[share] <= 1
     assert one["worst_to_mean"] >= 1 and one["detour"] >= 1
-    text = latent("evaluate", folders, "--space", model, "--samples", 20).stdout
+    text = latent("evaluate-space", folders, "-g", model, "--samples", 20).stdout
     assert text.splitlines()[0].split()[:2] == ["model", "numbers"] and f"{one['mse']:.4f}" in text
     assert "Plausible: as near to a data picture as 95% of the held-out ones are" in text
 
 
 def test_spaces_need_no_other_generator(latent, model, monkeypatch):
     monkeypatch.setenv("LATENT_GENERATOR", "nobody")
-    result = latent("evaluate", "digits", "--space", "digits", "--json")
+    result = latent("evaluate-space", "digits", "-g", "digits", "--json")
     assert result.exit_code == 0, result.output
     (one,) = objects(result)
     assert (one["pictures"], one["held_out"], one["numbers"]) == (1438, 359, 16)
@@ -141,21 +141,20 @@ def test_spaces_need_no_other_generator(latent, model, monkeypatch):
 
 
 def test_evaluate_space_with_data_of_its_own(latent, model, folders):
-    result = latent("evaluate", folders / "left", "--space", model, "--data", folders / "right", "--json")
+    result = latent("evaluate-space", folders / "left", "-g", model, "--data", folders / "right", "--json")
     assert result.exit_code == 0, result.output
     (one,) = objects(result)
     assert (one["pictures"], one["held_out"]) == (15, 15) and one["same_label"] is None
 
 
-def test_what_space_means(latent, model, folders):
+def test_the_three_evaluations_do_not_mix(latent, model, folders):
     result = latent("evaluate", folders / "left", "--space", "w", "--recipe", "encode", "--limit", 1, "--json")
     assert result.exit_code == 0 and objects(result)[-1]["n"] == 1  # the space of a search
-    assert latent("evaluate", folders, model).exit_code == 2
-    assert latent("evaluate", folders, "--space", model, "--model").exit_code == 2
-    result = latent("evaluate", folders, "--space", model, "--lr", 1, "-g", model)
-    assert result.exit_code == 2 and "--lr, --generator: not used" in result.stderr
-    refused(latent("evaluate", folders / "left", "--space", "nobody"), "nobody")
-    refused(latent("evaluate", folders / "left", "--space", model, "--limit", 7), "needs 6")
+    assert latent("evaluate", folders, "--space", model).exit_code == 2
+    assert latent("evaluate-space", folders).exit_code == 2  # which generator?
+    assert latent("evaluate-space", folders, "-g", model, "--lr", 1).exit_code == 2
+    refused(latent("evaluate-space", folders / "left", "-g", "nobody"), "nobody")
+    refused(latent("evaluate-space", folders / "left", "-g", model, "--limit", 7), "needs 6")
 
 
 @pytest.mark.slow

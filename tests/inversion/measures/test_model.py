@@ -12,7 +12,8 @@ from inversion.errors import ImageError, SettingsError
 from inversion.measures import diversity
 from inversion.measures import model as quality
 from inversion.measures import reconstruction as evaluate
-from inversion.measures.model import CONVENTIONS, QualityConfig, measure_model, quality_summary
+from inversion.measures.config import MODEL_CONVENTIONS, QualityConfig
+from inversion.measures.model import measure_model, quality_summary
 from tests.conftest import picture, pixels
 
 CONFIG = QualityConfig(steps=(3, 1), samples=6, pairs=3, truncations=(0.5, 1.0), batch=4, search={"bf16": False})
@@ -42,7 +43,7 @@ def measured(model, people, trained, tmp_path_factory):
     out = tmp_path_factory.mktemp("measured")
     with pytest.MonkeyPatch.context() as patch:
         see_faces(patch)
-        walk = measure_model(load(model), people, CONFIG, data=[trained], out=out, memorised=out / "m.png")
+        walk = measure_model(load(model), [people], CONFIG, data=[trained], out=out, memorised=out / "m.png")
         return list(walk), out
 
 
@@ -77,7 +78,7 @@ def by_setting(records, measure):
 
 def test_all_measures_of_a_whole_model(measured):
     records, out = measured
-    assert list(dict.fromkeys(record["measure"] for record in records)) == list(CONVENTIONS)
+    assert list(dict.fromkeys(record["measure"] for record in records)) == list(MODEL_CONVENTIONS)
     assert all(not record["missing"] for record in records), records
 
     real = by_setting(records, "real")
@@ -107,9 +108,9 @@ def test_all_measures_of_a_whole_model(measured):
 
 def test_two_runs_tell_the_same(whole, people, trained, faces, measured):
     first = without_times(measured[0])
-    assert without_times(measure_model(whole, people, CONFIG, data=[trained])) == first
+    assert without_times(measure_model(whole, [people], CONFIG, data=[trained])) == first
     other = QualityConfig(**{**vars(CONFIG), "seed": 1})
-    assert without_times(measure_model(whole, people, other, data=[trained])) != first
+    assert without_times(measure_model(whole, [people], other, data=[trained])) != first
 
 
 def test_the_training_pictures_themselves_are_memorised(whole, people, trained, faces, monkeypatch):
@@ -118,12 +119,12 @@ def test_the_training_pictures_themselves_are_memorised(whole, people, trained, 
 
     copies = [load_target(file.read(), whole, align=False).image for file in pictures(trained)[:6]]
     monkeypatch.setattr(quality, "rendered", lambda generator, ws, batch: iter(copies[: len(ws)]))
-    record = list(measure_model(whole, people, CONFIG, data=[trained]))[-1]
+    record = list(measure_model(whole, [people], CONFIG, data=[trained]))[-1]
     assert record["nearest_median"] == 0 and record["nearer_than_tenth"] == 1 and record["held_out_least"] > 0
 
 
 def test_a_generator_alone_says_what_it_lacks(generator, people, faces):
-    records = list(measure_model(generator, people, CONFIG))
+    records = list(measure_model(generator, [people], CONFIG))
     assert by_setting(records, "reconstruction")["encoder alone"]["missing"] == {"encoder": "tiny has none"}
     assert list(by_setting(records, "midpoints")) == [
         f"default, 3 steps: {k}" for k in ("spherical", "linear", "pixel average")
@@ -139,12 +140,12 @@ def test_a_generator_alone_says_what_it_lacks(generator, people, faces):
 
 def test_few_descriptors_have_no_frechet_distance(whole, people, trained, faces, monkeypatch):
     monkeypatch.setattr(quality, "FEWEST", 200)
-    record = by_setting(measure_model(whole, people, CONFIG, data=[trained]), "samples")["truncation 1"]
+    record = by_setting(measure_model(whole, [people], CONFIG, data=[trained]), "samples")["truncation 1"]
     assert record["frechet"] is None and record["missing"]["frechet"].startswith("needs 200 descriptors")
 
 
 def test_without_faces_the_identities_are_left_out(whole, people, trained, tmp_path):
-    records = list(measure_model(whole, people, CONFIG, data=[trained], out=tmp_path, memorised=tmp_path / "m.png"))
+    records = list(measure_model(whole, [people], CONFIG, data=[trained], out=tmp_path, memorised=tmp_path / "m.png"))
     for record in records:
         assert record.get("face_rate") is record.get("frechet") is record.get("identity_between") is None
         assert not record["missing"] or list(record["missing"].values()) == [f"no picture of {people.name} has a face"]
@@ -155,14 +156,14 @@ def test_without_faces_the_identities_are_left_out(whole, people, trained, tmp_p
 def test_a_model_of_other_things_is_not_searched_for_faces(whole, people, monkeypatch):
     monkeypatch.setattr(diversity, "describe", lambda image: pytest.fail("looked for a face"))
     whole.card = {"subject": "digits"}
-    records = list(measure_model(whole, people, CONFIG))
+    records = list(measure_model(whole, [people], CONFIG))
     assert by_setting(records, "samples")["truncation 1"]["missing"] == {"faces": "the model's subject is digits"}
 
 
 def test_a_conditional_generator_draws_no_samples(generator, people, faces, monkeypatch):
     labelled = copy.copy(generator)
     monkeypatch.setattr(labelled, "c_dim", 3)
-    records = list(measure_model(labelled, people, QualityConfig(steps=(0,), pairs=1), data=[people]))
+    records = list(measure_model(labelled, [people], QualityConfig(steps=(0,), pairs=1), data=[people]))
     for measure in ("samples", "path_length"):
         assert all("conditional" in str(record["missing"]) for record in by_setting(records, measure).values())
     assert records[-1]["missing"]
@@ -172,7 +173,7 @@ def test_limits_and_what_cannot_be_read(whole, trained, faces, tmp_path):
     source = folder(tmp_path, range(3))
     (source / "01.png").write_bytes(b"no picture")
     config = QualityConfig(**{**vars(CONFIG), "limit": 2, "data_limit": 5})
-    records = list(measure_model(whole, source, config, data=[trained, source]))
+    records = list(measure_model(whole, [source], config, data=[trained, source]))
     real = by_setting(records, "real")
     assert (real["held out"]["pictures"], real["held out"]["failed"]) == (1, 1)
     assert real["training"]["pictures"] + real["training"]["failed"] == 5
@@ -188,11 +189,11 @@ def test_bad_settings_are_refused_before_the_work(whole, people):
         with pytest.raises(SettingsError, match="at least one"):
             QualityConfig(**given)
     with pytest.raises(SettingsError, match="'magic'"):
-        next(measure_model(whole, people, QualityConfig(recipe="magic")))
+        next(measure_model(whole, [people], QualityConfig(recipe="magic")))
     with pytest.raises(SettingsError, match="--data"):
-        next(measure_model(whole, people, CONFIG, memorised=Path("m.png")))
+        next(measure_model(whole, [people], CONFIG, memorised=Path("m.png")))
     with pytest.raises(ImageError, match="does not exist"):
-        next(measure_model(whole, people / "nowhere", CONFIG))
+        next(measure_model(whole, [people / "nowhere"], CONFIG))
 
 
 def test_lines_stand_under_their_convention(measured):
@@ -207,7 +208,7 @@ def test_lines_stand_under_their_convention(measured):
 
 def test_the_summary_holds_every_record(whole, people, trained, measured):
     records, _ = measured
-    summary = quality_summary(whole, people, CONFIG, records, data=[trained])
-    assert sum(len(summary[measure]) for measure in CONVENTIONS) == len(records)
+    summary = quality_summary(whole, [people], CONFIG, records, data=[trained])
+    assert sum(len(summary[measure]) for measure in MODEL_CONVENTIONS) == len(records)
     assert summary["generator"] == "tiny" and summary["data"] == [trained.name] and summary["settings"]["samples"] == 6
     assert json.loads(json.dumps(summary))["reconstruction"][0]["setting"] == "encoder alone"

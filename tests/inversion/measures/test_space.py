@@ -174,18 +174,18 @@ def test_reconstruction_is_of_the_held_out_pictures():
 
 def test_digits_hold_their_test_part_out_and_others_a_share(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    held, data = parts("digits", encoding(Flat()), SMALL, limit=100)
+    held, data = parts(["digits"], encoding(Flat()), SMALL, limit=100)
     assert len(held) + len(data) == 100 and 10 < len(held) < 30
     tests = {digit.name for digit in digits("test")}
     assert set(held.names) <= tests and not set(data.names) & tests
     for digit in digits("test")[:12]:
         (tmp_path / "some" / str(digit.label)).mkdir(parents=True, exist_ok=True)
         (tmp_path / "some" / digit.name).write_bytes(digit.png())
-    held, data = parts("some", encoding(Flat()), SpaceConfig(held_out=0.25))
+    held, data = parts(["some"], encoding(Flat()), SpaceConfig(held_out=0.25))
     assert (len(held), len(data)) == (3, 9) and not set(held.names) & set(data.names)
-    other, _ = parts("some", encoding(Flat()), SpaceConfig(held_out=0.25, seed=1))
+    other, _ = parts(["some"], encoding(Flat()), SpaceConfig(held_out=0.25, seed=1))
     assert held.names != other.names
-    held, data = parts("some", encoding(Flat()), SMALL, data=["digits"], limit=40)
+    held, data = parts(["some"], encoding(Flat()), SMALL, data=["digits"], limit=40)
     assert (len(held), len(data)) == (12, 40) and held.labels[0] == held.names[0][0]
 
 
@@ -200,7 +200,7 @@ def test_the_table_leaves_out_what_no_model_has(tmp_path, monkeypatch):
 
 
 def test_settings_and_counts_that_cannot_be(tmp_path):
-    for wrong in ({"steps": 1}, {"segments": 0}, {"held_out": 1.0}, {"plausible": 0.0}):
+    for wrong in ({"segment_steps": 1}, {"segments": 0}, {"held_out": 1.0}, {"plausible": 0.0}):
         with pytest.raises(SettingsError, match=next(iter(wrong))):
             SpaceConfig(**wrong)
     few = collection(draws(3, 1), Flat())
