@@ -7,16 +7,14 @@ they loaded; nothing here opens one on the strength of its name.
 import hashlib
 import warnings
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, averaged
+from generators.base import Generator, Images, Labels, Noise, Styles
 from generators.errors import GeneratorError, ModelFileError
-from generators.shapes import Float
 
 Network = nn.Module | Callable[..., Tensor]
 Range = tuple[float | int, float | int]  # lowest and highest value of an image
@@ -37,12 +35,7 @@ class Adapter(Generator):
         self.spatial = False  # whether the network takes (batch, w_dim, 1, 1), as DCGAN's do
         self.register_buffer("value_range", torch.tensor(value_range, dtype=torch.float32))
 
-    def mapping(
-        self,
-        z: Float[Tensor, "batch z_dim"],
-        c: Float[Tensor, "batch c_dim"] | None = None,
-        truncation_psi: float = 1.0,
-    ) -> Float[Tensor, "batch num_ws w_dim"]:
+    def mapping(self, z: Tensor, c: Labels = None, truncation_psi: float = 1.0) -> Styles:
         if self.c_dim and c is None:
             raise GeneratorError(f"{self.name} is conditional; pass c, one-hot labels (batch, {self.c_dim})")
         label = () if c is None or not self.c_dim else (c.to(z),)
@@ -57,28 +50,22 @@ class Adapter(Generator):
         w = w[:, None].float() if w.ndim == 2 else w.float()
         return w if truncation_psi == 1.0 else self.w_avg.lerp(w, truncation_psi)
 
-    def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise = (), *, resolution: int | None = None
-    ) -> Float[Tensor, "batch channels height width"]:
-        size = self.check_inputs(ws, noise, resolution)
+    def draw(self, ws: Styles, noise: Noise, size: int) -> Images:
         low, high = self.value_range
         gain = 2 / (high - low)
-        image = self.draw(ws).float() * gain - (1 + low * gain)  # from -1 to 1 it stays what it is, exactly
-        return averaged(image, size)
+        return self.answer(ws).float() * gain - (1 + low * gain)  # from -1 to 1 it stays what it is, exactly
 
-    def draw(self, ws: Float[Tensor, "batch num_ws w_dim"]) -> Any:
+    def answer(self, ws: Styles) -> Any:
         """What the network itself gives, in its own range."""
         code = ws[:, 0] if self.num_ws == 1 else ws
         parts = (code,) if self.mapper is not None or not self.c_dim else code.split([self.z_dim, self.c_dim], dim=1)
         first = parts[0][:, :, None, None] if self.spatial else parts[0]
         return first_of(self.network(first, *parts[1:]))
 
-    @cached_property
     def sha256(self) -> str:
         """Hash of weights and range; of the name too where there are no weights to tell one callable from another."""
-        weights = Generator.sha256.func(self)  # type: ignore[attr-defined] - the function inside cached_property
         own = "" if any(True for _ in self.parameters()) else self.name
-        return hashlib.sha256(f"{weights} {own}".encode()).hexdigest()
+        return hashlib.sha256(f"{super().sha256()} {own}".encode()).hexdigest()
 
 
 def adapt(
@@ -159,19 +146,19 @@ def measure_images(adapter: Adapter) -> None:
         ws = adapter.mapping(z, c).contiguous()
     ws.requires_grad_()
     try:
-        drawn = adapter.draw(ws)
+        drawn = adapter.answer(ws)
     except Exception as error:
         adapter.spatial = True
         flat = reason(error)
         if adapter.num_ws > 1:
             raise GeneratorError(f"{adapter.name} cannot draw from {tuple(ws.shape)} ({flat}); check z_dim") from error
-        drawn = attempt(adapter, "network", lambda: adapter.draw(ws), f"; with (batch, {adapter.w_dim}): {flat}")
+        drawn = attempt(adapter, "network", lambda: adapter.answer(ws), f"; with (batch, {adapter.w_dim}): {flat}")
     check_shape(adapter, drawn)
     check_values(adapter, drawn.detach().float())
     if not drawn.requires_grad:
         raise GeneratorError(f"no gradient comes from the images of {adapter.name} to z; remove no_grad and detach")
     with torch.no_grad():
-        again, alone = adapter.draw(ws), adapter.draw(ws[:1])
+        again, alone = adapter.answer(ws), adapter.answer(ws[:1])
     span = float(adapter.value_range[1] - adapter.value_range[0])
     if not torch.allclose(again, drawn, atol=2e-3 * span):
         raise GeneratorError(f"{adapter.name} draws another image each time; fix its noise, so that latents stay true")
@@ -197,7 +184,7 @@ def check_shape(adapter: Adapter, drawn: object) -> None:
         raise GeneratorError(f"{adapter.name} gives images of {shape[1:]}; wanted 1 or 3 channels, and squares")
 
 
-def check_values(adapter: Adapter, drawn: Float[Tensor, "batch channels height width"]) -> None:
+def check_values(adapter: Adapter, drawn: Images) -> None:
     """GeneratorError where most values are finite but lie far outside of the range, or are not finite."""
     low, high = adapter.value_range.tolist()
     least, most = drawn.flatten().quantile(torch.tensor([0.05, 0.95], device=drawn.device)).tolist()

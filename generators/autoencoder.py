@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, averaged
+from generators.base import Codes, Generator, Images, Labels, Noise, Styles
 from generators.errors import GeneratorError
 from generators.shapes import Float
 
@@ -108,22 +108,13 @@ class Autoencoder(Generator):
         self.register_buffer("spread", identity)  # root of the codes' covariance
         self.encoder = CodeEncoder(config)
 
-    def mapping(
-        self,
-        z: Float[Tensor, "batch z_dim"],
-        c: Float[Tensor, "batch c_dim"] | None = None,
-        truncation_psi: float = 1.0,
-    ) -> Float[Tensor, "batch num_ws w_dim"]:
-        return (self.w_avg + truncation_psi * z @ self.spread)[:, None]
+    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+        return self.w_avg + z @ self.spread
 
-    def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, *, resolution: int | None = None
-    ) -> Float[Tensor, "batch channels height width"]:
-        size = self.check_inputs(ws, noise, resolution)
+    def draw(self, ws: Styles, noise: Noise, size: int) -> Images:
         x = self.logits(ws[:, 0])
-        x = torch.tanh(x / 2) if self.config.output == "bernoulli" else x  # tanh(x / 2) is 2 sigmoid(x) - 1
-        return averaged(x, size)
+        return torch.tanh(x / 2) if self.config.output == "bernoulli" else x  # tanh(x / 2) is 2 sigmoid(x) - 1
 
-    def logits(self, code: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch channels height width"]:
+    def logits(self, code: Codes) -> Images:
         """The pictures, before the output's sigmoid where it has one."""
         return self.decoder(code)

@@ -1,8 +1,9 @@
 """The contract every generator keeps: z -> ws -> image, with noise as an explicit input."""
 
 import hashlib
-from abc import ABC, abstractmethod
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +12,82 @@ from torch import Tensor, nn
 from generators.errors import GeneratorError
 from generators.shapes import Float
 
+Codes = Float[Tensor, "batch w_dim"]
+Styles = Float[Tensor, "batch num_ws w_dim"]
+Labels = Float[Tensor, "batch c_dim"] | None  # one-hot; None where there are no classes
 Noise = tuple[Float[Tensor, "batch 1 _ _"], ...]
+Images = Float[Tensor, "batch channels height width"]  # RGB or grey in [-1, 1]
+PARTS = ("encoder.", "discriminator.", "preview.")  # of a generator, which do not change its pictures at full size
+T = TypeVar("T")
 
 
-class Generator(nn.Module, ABC):
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """W as samples have it: its mean, its principal axes and how far it spreads along them, smallest first.
+
+    In its own measure a w is told by coordinates along the axes, in standard deviations from the mean: about N(0, I)
+    for samples. A direction that hardly varies counts as a thousandth of the one that varies most, so that it still
+    moves a little.
+    """
+
+    mean: Float[Tensor, " w_dim"]
+    outward: Float[Tensor, "w_dim w_dim"]  # a row for each axis, one standard deviation long
+    inward: Float[Tensor, "w_dim w_dim"]  # its inverse
+    spread: float  # root mean squared distance of a sample from the mean (Karras et al. 2020, appendix D)
+
+    def enter(self, w: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
+        """The coordinates of w."""
+        return (w - self.mean) @ self.inward
+
+    def leave(self, coordinates: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
+        """The w of coordinates, in float32 also where all else is in half precision."""
+        with torch.autocast(coordinates.device.type, enabled=False):
+            return self.mean + coordinates @ self.outward
+
+
+def statistics_of(w: Float[Tensor, "count w_dim"]) -> Statistics:
+    """The statistics of these samples, on their device; sums are taken in double on the CPU."""
+    exact = w.double().cpu()
+    values, axes = torch.linalg.eigh(exact.T.cov())
+    deviations = values.clamp_min(values[-1] * 1e-6).sqrt()
+    return Statistics(
+        mean=exact.mean(dim=0).float().to(w.device),
+        outward=(axes * deviations).T.float().to(w.device),
+        inward=(axes / deviations).float().to(w.device),
+        spread=float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt()),
+    )
+
+
+class Kept:
+    """What was computed from tensors, until one of them is replaced or changes.
+
+    torch counts the writes to a tensor, though not those of fused optimizers, nor any through `.data`: so the norms are
+    compared as well.
+    """
+
+    def __init__(self) -> None:
+        self.stamps: list[tuple[int, int, float]] = []
+        self.results: dict[object, Any] = {}
+
+    def __reduce__(self) -> tuple[type["Kept"], tuple[()]]:
+        return Kept, ()  # a copied module has tensors of its own
+
+    def get(self, tensors: Iterable[Tensor], key: object, compute: Callable[[], T]) -> T:
+        """The result of that key, computed where it is not here yet or does not hold any more."""
+        stamps = [(t.data_ptr(), 0 if t.is_inference() else t._version, float(t.double().norm())) for t in tensors]
+        if stamps != self.stamps:
+            self.stamps, self.results = stamps, {}
+        if key not in self.results:
+            self.results[key] = compute()
+        return self.results[key]
+
+
+class Generator(nn.Module):
     """A pretrained image generator, seen as two functions: `mapping` and `synthesis`.
 
-    A generator without styles (an autoencoder, DCGAN, ProGAN) is the case num_ws = 1, w_dim = z_dim,
-    with `mapping` the identity; nothing downstream needs to know.
+    To add one, define `map_z` and `draw`, on which both stand; or them themselves, where they are of another kind. A
+    generator without styles (an autoencoder, DCGAN, ProGAN) is the case num_ws = 1, w_dim = z_dim, with `map_z` the
+    identity; nothing downstream needs to know.
     """
 
     name: str = "unnamed"  # as `generators.load` takes it, or the stem of its file
@@ -42,26 +111,37 @@ class Generator(nn.Module, ABC):
         super().__init__()
         self.encoder = self.discriminator = None
         self.card = {}
+        self._kept = Kept()
 
-    @abstractmethod
-    def mapping(
-        self,
-        z: Float[Tensor, "batch z_dim"],
-        c: Float[Tensor, "batch c_dim"] | None = None,
-        truncation_psi: float = 1.0,
-    ) -> Float[Tensor, "batch num_ws w_dim"]:
+    def mapping(self, z: Float[Tensor, "batch z_dim"], c: Labels = None, truncation_psi: float = 1.0) -> Styles:
         """Map z ~ N(0, I) to one style per layer; truncation_psi 0 gives w_avg, 1 leaves w as it is."""
+        return self.styles_of(self.map_z(z, c), truncation_psi)
 
-    @abstractmethod
-    def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, *, resolution: int | None = None
-    ) -> Float[Tensor, "batch channels height width"]:
+    def synthesis(self, ws: Styles, noise: Noise = (), *, resolution: int | None = None) -> Images:
         """Render styles to images, RGB in [-1, 1]; values may overshoot slightly.
 
-        resolution: a smaller picture, of img_resolution divided by a power of two, for previews and coarse searches;
-        `rendering` tells what it is, and it costs less where the architecture allows. GeneratorError for what does not
-        fit.
+        noise: a map for each of noise_shapes. resolution: a smaller picture, of img_resolution divided by a power of
+        two, for previews and coarse searches; `rendering` tells what it is, and it costs less where the architecture
+        allows. GeneratorError for what does not fit.
         """
+        size = self.check_inputs(ws, noise, resolution)
+        return averaged(self.draw(ws, noise, size), size)
+
+    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+        """The w that `mapping` gives to every layer."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither map_z nor mapping")
+
+    def draw(self, ws: Styles, noise: Noise, size: int) -> Images:
+        """The pictures of checked inputs at that size, or larger, where `synthesis` averages them down to it."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither draw nor synthesis")
+
+    def render(self, codes: Float[Tensor, "batch *layers w_dim"], *, resolution: int | None = None) -> Images:
+        """`synthesis` of w (batch, w_dim) or ws (batch, num_ws, w_dim) with the fixed noise."""
+        ws = self.styles_of(codes) if codes.ndim == 2 else codes
+        noise = self.fixed_noise(len(ws))
+        if resolution is None:
+            return self.synthesis(ws, noise)  # as those take it too that know one size alone
+        return self.synthesis(ws, noise, resolution=resolution)
 
     def rendering(self, resolution: int) -> str:
         """What `synthesis` gives at a resolution: "full", the picture itself; "averaged", its pixels averaged, exactly;
@@ -85,26 +165,45 @@ class Generator(nn.Module, ABC):
             raise GeneratorError(f"resolution is {size} px; {can}")
         return size
 
-    def styles_of(
-        self, w: Float[Tensor, "batch w_dim"], truncation_psi: float = 1.0
-    ) -> Float[Tensor, "batch num_ws w_dim"]:
+    def styles_of(self, w: Codes, truncation_psi: float = 1.0) -> Styles:
         """The same w for every layer, moved towards w_avg (the truncation trick, Karras et al. 2019, appendix B)."""
         if truncation_psi != 1.0:
             w = self.w_avg.lerp(w, truncation_psi)
         return w[:, None].expand(-1, self.num_ws, -1)
 
+    def unbent(self, w: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
+        """w before the mapping's last leaky ReLU, where it is about Gaussian (P of Zhu et al. 2020)."""
+        return torch.where(w < 0, w / self.w_slope, w)
+
+    def sample_z(self, count: int, rng: torch.Generator) -> tuple[Float[Tensor, "batch z_dim"], Labels]:
+        """z ~ N(0, I), and classes, each as likely as any other; drawn on the CPU, so the same on every device."""
+        z, device = torch.randn(count, self.z_dim, generator=rng), self.w_avg.device
+        if not self.c_dim:
+            return z.to(device), None
+        c = F.one_hot(torch.randint(self.c_dim, (count,), generator=rng), self.c_dim)
+        return z.to(device), c.float().to(device)
+
     @torch.no_grad()
     def sample_w(self, count: int, seed: int = 0) -> Float[Tensor, "count w_dim"]:
         """So many mapped samples, the same on every device for a given seed; classes are drawn too."""
-        rng, device = torch.Generator().manual_seed(seed), self.w_avg.device
-        z, c = torch.randn(count, self.z_dim, generator=rng).to(device), None
-        if self.c_dim:
-            c = F.one_hot(torch.randint(self.c_dim, (count,), generator=rng), self.c_dim).float().to(device)
-        return self.mapping(z, c)[:, 0]
+        return self.mapping(*self.sample_z(count, torch.Generator().manual_seed(seed)))[:, 0]
+
+    def statistics(self, *, samples: int = 10_000, seed: int = 0, unbent: bool = False) -> Statistics:
+        """Of W, or of W as `unbent` gives it, from so many samples; measured once for the same weights."""
+
+        def measure() -> Statistics:
+            with torch.autocast(self.w_avg.device.type, enabled=False):  # whoever asks first, all get the same
+                w = self.sample_w(samples, seed)
+            return statistics_of(self.unbent(w) if unbent else w)
+
+        return self._kept.get(weights_of(self).values(), (samples, seed, unbent and self.w_slope), measure)
 
     def fixed_noise(self, batch: int) -> Noise:
-        """The noise saved with the weights, the same for every image; zeros where none was saved."""
-        return self.no_noise(batch)
+        """The noise saved with the weights as buffers `noise_const`, the same for every image; zeros where none was."""
+        saved = [value for name, value in self.named_buffers() if name.endswith("noise_const")]
+        if len(saved) != len(self.noise_shapes):
+            return self.no_noise(batch)
+        return tuple(value.expand(batch, 1, -1, -1) for value in saved)
 
     def sample_noise(self, batch: int, seed: int) -> Noise:
         """One N(0, 1) tensor per noise input, the same on every device for a given seed."""
@@ -121,15 +220,24 @@ class Generator(nn.Module, ABC):
         """What it draws, as its card says: "face", or anything else; models in colour without a word draw faces."""
         return str(self.card.get("subject") or ("face" if self.img_channels == 3 else "other"))
 
-    @cached_property
     def sha256(self) -> str:
-        """Hash of the weights that decide what `mapping` and `synthesis` give at full size."""
-        digest = hashlib.sha256()
-        for key, value in sorted(self.state_dict().items()):
-            if not key.startswith(("encoder.", "discriminator.", "preview.")):
-                digest.update(f"{key} {tuple(value.shape)}".encode())
-                digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """Hash of the weights that decide what `mapping` and `synthesis` give at full size, as they are now."""
+        weights = weights_of(self)
+        return self._kept.get(weights.values(), "sha256", lambda: hash_of(weights))
+
+
+def weights_of(generator: Generator) -> dict[str, Tensor]:
+    """The tensors that its pictures depend on at full size, by their names in a model file."""
+    return {key: value for key, value in generator.state_dict().items() if not key.startswith(PARTS)}
+
+
+def hash_of(weights: dict[str, Tensor]) -> str:
+    """sha256 of names, shapes and values in float32, sorted by name."""
+    digest = hashlib.sha256()
+    for key, value in sorted(weights.items()):
+        digest.update(f"{key} {tuple(value.shape)}".encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def averaged(image: Float[Tensor, "batch channels h w"], size: int) -> Float[Tensor, "batch channels size size"]:

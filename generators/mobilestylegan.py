@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, averaged
+from generators.base import Codes, Generator, Images, Labels, Noise, Styles
 from generators.errors import GeneratorError
 from generators.parts.ops import SQRT2, normalize_2nd_moment
 from generators.shapes import Float
@@ -171,18 +171,10 @@ class MobileStyleGAN(Generator):
         self.preview = Preview(*config.channels[-2:]) if config.preview else None
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
-    def mapping(
-        self,
-        z: Float[Tensor, "batch z_dim"],
-        c: Float[Tensor, "batch c_dim"] | None = None,
-        truncation_psi: float = 1.0,
-    ) -> Float[Tensor, "batch num_ws w_dim"]:
-        return self.styles_of(self.map(z), truncation_psi)
+    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+        return self.map(z)
 
-    def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, *, resolution: int | None = None
-    ) -> Float[Tensor, "batch channels height width"]:
-        size = self.check_inputs(ws, noise, resolution)
+    def draw(self, ws: Styles, noise: Noise, size: int) -> Images:
         small = self.preview is not None and size <= self.img_resolution // 4
         x = self.start.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.first(x, ws[:, 0], noise[0])
@@ -190,11 +182,11 @@ class MobileStyleGAN(Generator):
             x = block(x, ws[:, 3 * i + 1 : 3 * i + 4], noise[2 * i + 1 : 2 * i + 3])
         if small:
             assert self.preview is not None
-            return averaged(self.preview(x, self.last_styles(ws)).float(), size)
+            return self.preview(x, self.last_styles(ws)).float()
         bands = self.bands(x, ws[:, -1]).float()
-        return inverse_haar(bands) if size == self.img_resolution else averaged(bands[:, :3] / 2, size)
+        return inverse_haar(bands) if size == self.img_resolution else bands[:, :3] / 2
 
-    def last_styles(self, ws: Float[Tensor, "batch num_ws w_dim"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def last_styles(self, ws: Styles) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the last block and the picture multiply their features by."""
         block = self.blocks[-1]
         assert isinstance(block, Block)
@@ -206,8 +198,3 @@ class MobileStyleGAN(Generator):
         if resolution >= self.img_resolution // 2:
             return "full" if resolution == self.img_resolution else "averaged"  # the average band, to the last bit
         return "averaged" if self.preview is None else "fitted"
-
-    def fixed_noise(self, batch: int) -> Noise:
-        """The noise saved with the weights, the same for every image."""
-        convs = [m for m in self.modules() if isinstance(m, StyledConv)]
-        return tuple(conv.noise_const.expand(batch, 1, -1, -1) for conv in convs)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, averaged
+from generators.base import Codes, Generator, Images, Labels, Noise, Styles
 from generators.shapes import Float
 
 
@@ -61,21 +61,13 @@ class PCA(Generator):
         self.register_buffer("w_avg", torch.zeros(config.dim))
         self.encoder = Projection(config)
 
-    def mapping(
-        self,
-        z: Float[Tensor, "batch z_dim"],
-        c: Float[Tensor, "batch c_dim"] | None = None,
-        truncation_psi: float = 1.0,
-    ) -> Float[Tensor, "batch num_ws w_dim"]:
-        return self.w_avg.lerp(z, truncation_psi)[:, None]
+    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+        return z
 
-    def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, *, resolution: int | None = None
-    ) -> Float[Tensor, "batch channels height width"]:
-        size = self.check_inputs(ws, noise, resolution)
+    def draw(self, ws: Styles, noise: Noise, size: int) -> Images:
         with torch.autocast(ws.device.type, enabled=False):
             pixels = self.mean + (ws[:, 0].float() * self.scale) @ self.components
-        return averaged(pixels.reshape(-1, self.img_channels, self.img_resolution, self.img_resolution), size)
+        return pixels.reshape(-1, self.img_channels, self.img_resolution, self.img_resolution)
 
     @torch.no_grad()
     def place(

@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, averaged
+from generators.base import Codes, Generator, Images, Labels, Noise, Styles
 from generators.errors import GeneratorError
 from generators.parts.flow import Flow
+from generators.parts.mapping import Mapping
 from generators.parts.ops import (
     SQRT2,
     EqualConv,
     EqualLinear,
     fir_kernel,
     modulated_conv2d,
-    normalize_2nd_moment,
     upsample2d,
 )
 from generators.shapes import Float
@@ -67,34 +67,6 @@ class StyleGAN2Config:
                 f"channels has {len(self.channels)} numbers; {self.img_resolution} px{features} needs {k - 1}"
             )
         return tuple(2**i for i in range(2, k + 1))
-
-
-class Mapping(nn.Module):
-    """z (and class label) -> w: a fully connected network after normalisation."""
-
-    def __init__(self, config: StyleGAN2Config) -> None:
-        super().__init__()
-        label = (config.embed_dim or config.w_dim) if config.c_dim else 0
-        self.embed = EqualLinear(config.c_dim, label) if label else None
-        inner = [config.mapping_width or config.w_dim] * (config.mapping_layers - 1)
-        widths = [config.z_dim + label, *inner, config.w_dim] if config.mapping_layers else []
-        last = config.mapping_layers - 1 if config.mapping_linear else None
-        self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr=config.mapping_lr, activate=i != last)
-            for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
-        )
-
-    def forward(
-        self, z: Float[Tensor, "batch z_dim"], c: Float[Tensor, "batch c_dim"] | None
-    ) -> Float[Tensor, "batch w_dim"]:
-        x = normalize_2nd_moment(z.float())
-        if self.embed is not None:
-            if c is None:
-                raise GeneratorError("this generator is conditional; pass c, one-hot labels (batch, c_dim)")
-            x = torch.cat([x, normalize_2nd_moment(self.embed(c.float()))], dim=1)
-        for layer in self.layers:
-            x = layer(x)
-        return x
 
 
 class StyledConv(nn.Module):
@@ -221,7 +193,16 @@ class StyleGAN2(Generator):
         layers = [4] + [r for r in resolutions[1:] for _ in range(2)]  # one entry a convolution
         self.ws_resolutions = (*layers, config.img_resolution)  # the last RGB output has a style of its own
         self.num_ws, self.noise_shapes = len(layers) + 1, tuple((r, r) for r in layers)
-        self.map: nn.Module = Mapping(config)
+        self.map: nn.Module = Mapping(
+            config.z_dim,
+            config.w_dim,
+            config.c_dim,
+            layers=config.mapping_layers,
+            lr=config.mapping_lr,
+            width=config.mapping_width,
+            embed_dim=config.embed_dim,
+            linear=config.mapping_linear,
+        )
         if config.flow_steps:
             if config.z_dim != config.w_dim or config.c_dim:
                 raise GeneratorError("a flow maps z to a w of as many numbers, without labels; set z_dim, c_dim so")
@@ -234,18 +215,10 @@ class StyleGAN2(Generator):
         self.blocks = nn.ModuleList(Block(r, config) for r in resolutions)
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
-    def mapping(
-        self,
-        z: Float[Tensor, "batch z_dim"],
-        c: Float[Tensor, "batch c_dim"] | None = None,
-        truncation_psi: float = 1.0,
-    ) -> Float[Tensor, "batch num_ws w_dim"]:
-        return self.styles_of(self.map(z, c), truncation_psi)
+    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+        return self.map(z, c)
 
-    def synthesis(
-        self, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, *, resolution: int | None = None
-    ) -> Float[Tensor, "batch channels height width"]:
-        size = self.check_inputs(ws, noise, resolution)
+    def draw(self, ws: Styles, noise: Noise, size: int) -> Images:
         x = self.start.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image, layer = None, 0
         for block in self.blocks:
@@ -256,13 +229,8 @@ class StyleGAN2(Generator):
             if image is not None and image.shape[-1] == size:
                 return image
         assert image is not None  # the last block always has an RGB output
-        return averaged(image, size)
+        return image
 
     def rendering(self, resolution: int) -> str:
         early = self.config.architecture == "skip" and resolution in self.config.resolutions()[:-1]
         return "skip" if early else super().rendering(resolution)
-
-    def fixed_noise(self, batch: int) -> Noise:
-        """The noise saved with the weights, the same for every image."""
-        convs = [m for m in self.modules() if isinstance(m, StyledConv)]
-        return tuple(conv.noise_const.expand(batch, 1, -1, -1) for conv in convs)

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Generator, Noise, averaged
+from generators.base import Codes, Generator, Images, Labels, Noise, Styles, averaged
 from generators.errors import GeneratorError
 from generators.parts.filters import low_pass, shrink, widen
+from generators.parts.mapping import Mapping
 from generators.parts.ops import EqualLinear, modulated_conv2d
 from generators.shapes import Float
-from generators.stylegan2 import Mapping, StyleGAN2Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,15 +224,8 @@ class StyleGAN3(Generator):
         self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
         self.ws_resolutions = (after[0].resolution, *(signal.resolution for signal in after))
         self.num_ws, self.w_slope = config.num_layers + 2, 0.2
-        self.map = Mapping(
-            StyleGAN2Config(
-                z_dim=config.z_dim,
-                w_dim=config.w_dim,
-                c_dim=config.c_dim,
-                mapping_layers=config.mapping_layers,
-                mapping_lr=config.mapping_lr,
-            )
-        )
+        sizes = (config.z_dim, config.w_dim, config.c_dim)
+        self.map = Mapping(*sizes, layers=config.mapping_layers, lr=config.mapping_lr)
         self.input = FourierFeatures(after[0], config)
         before = (after[0], *after)
         smooth = config.num_layers - config.num_critical  # the critical layers' filters are sharp, and never radial
@@ -243,22 +236,17 @@ class StyleGAN3(Generator):
         self.layers.append(ToRGB(before[-2], after[-1], config))
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
-    def mapping(
-        self,
-        z: Float[Tensor, "batch z_dim"],
-        c: Float[Tensor, "batch c_dim"] | None = None,
-        truncation_psi: float = 1.0,
-    ) -> Float[Tensor, "batch num_ws w_dim"]:
-        return self.styles_of(self.map(z, c), truncation_psi)
+    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+        return self.map(z, c)
 
     def synthesis(
         self,
-        ws: Float[Tensor, "batch num_ws w_dim"],
+        ws: Styles,
         noise: Noise = (),
         transform: Float[Tensor, "*_ 3 3"] | None = None,
         *,
         resolution: int | None = None,
-    ) -> Float[Tensor, "batch channels height width"]:
+    ) -> Images:
         """Render styles to images; transform (see `placement`), one or one an image, goes before input.transform."""
         size = self.check_inputs(ws, noise, resolution)
         x = self.input(ws[:, 0], transform)

@@ -85,7 +85,7 @@ def sample_latent(
     if label is not None and not generator.c_dim:
         raise SettingsError(f"label {label} came; {generator.name} knows no classes, so leave it out")
     rng = torch.Generator().manual_seed(seed)
-    z = torch.randn(batch, generator.z_dim, generator=rng).to(generator.w_avg.device)
+    z, _ = generator.sample_z(batch, rng)
     c = None if label is None else torch.eye(generator.c_dim, device=z.device)[label].expand(batch, -1)
     with torch.no_grad():
         ws = generator.mapping(z, c, truncation_psi=truncation_psi)

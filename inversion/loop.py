@@ -57,7 +57,7 @@ def optimize(
     if config.coarse and not callable(objective):
         raise SettingsError("coarse needs an objective at every size; pass losses.objectives(...), or leave it out")
     terms = objective if callable(objective) else lambda _: objective
-    axes = Axes(generator, seed=config.seed) if config.whiten else None
+    axes = generator.statistics(seed=config.seed) if config.whiten else None
     start = init.code if axes is None else axes.enter(init.code)
     code = start.detach().clone().requires_grad_()
     noise = tuple(n.detach().clone().requires_grad_(config.optimize_noise) for n in init.noise)
@@ -131,28 +131,6 @@ def better(a: Step, b: Step, live: Bool[Tensor, " batch"] | None = None) -> Step
     return Step(b.index, latent, {name: pick(a.losses[name], b.losses[name]) for name in a.losses}, b.size)
 
 
-class Axes:
-    """W in its own measure: coordinates along its principal axes, in standard deviations from its mean."""
-
-    def __init__(self, generator: Generator, *, samples: int = 10_000, seed: int = 0) -> None:
-        w = generator.sample_w(samples, seed).double().cpu()
-        values, axes = torch.linalg.eigh(w.T.cov())
-        spread = values.clamp_min(values[-1] * 1e-6).sqrt()  # a direction that hardly varies still moves a little
-        device = generator.w_avg.device
-        self.mean = w.mean(dim=0).float().to(device)
-        self.outward = (axes * spread).T.float().to(device)
-        self.inward = (axes / spread).float().to(device)
-
-    def enter(self, code: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
-        """The coordinates of w."""
-        return (code - self.mean) @ self.inward
-
-    def leave(self, code: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
-        """The w of coordinates, in float32 also where all else is in half precision."""
-        with torch.autocast(code.device.type, enabled=False):
-            return self.mean + code @ self.outward
-
-
 class Jitter:
     """Gaussian noise on the code, the same for every image, that shrinks as the search goes on.
 
@@ -161,24 +139,13 @@ class Jitter:
 
     def __init__(self, generator: Generator, shape: Sequence[int], config: InvertConfig) -> None:
         self.config, self.shape, self.device = config, tuple(shape), generator.w_avg.device
-        self.spread = w_spread(generator, seed=config.seed)
+        self.spread = generator.statistics(seed=config.seed).spread
         self.rng = torch.Generator().manual_seed(config.seed)
 
     def __call__(self, t: float) -> Float[Tensor, "*code"]:
         """What to add to each code at t in [0, 1], the share of the steps that is done."""
         strength = self.spread * self.config.w_jitter * max(0.0, 1 - t / self.config.jitter_ramp) ** 2
         return strength * torch.randn(self.shape, generator=self.rng).to(self.device)
-
-
-@torch.no_grad()
-def w_spread(generator: Generator, *, samples: int = 10_000, seed: int = 0) -> float:
-    """Root mean squared distance of mapped samples from their mean (Karras et al. 2020, appendix D)."""
-    rng = torch.Generator().manual_seed(seed)
-    z = torch.randn(samples, generator.z_dim, generator=rng).to(generator.w_avg.device)
-    labels = torch.arange(samples, device=z.device) % max(generator.c_dim, 1)
-    c = torch.eye(generator.c_dim, device=z.device)[labels] if generator.c_dim else None
-    w = generator.mapping(z, c)[:, 0]
-    return float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt())
 
 
 def lr_at(done: float, turn: float, config: InvertConfig) -> float:

@@ -138,38 +138,14 @@ def noise_autocorrelation(candidate: Candidate) -> Float[Tensor, " batch"]:
     return total
 
 
-@dataclass(frozen=True)
-class Whitening:
-    """Centre and axes of a generator's latents, before the mapping's last leaky ReLU."""
-
-    mean: Float[Tensor, " w_dim"]
-    matrix: Float[Tensor, "w_dim w_dim"]  # (p - mean) @ matrix is uncorrelated, of unit variance
-    slope: float  # of that leaky ReLU below zero; 1 where the mapping ends linearly
-
-    def __call__(self, ws: Float[Tensor, "batch num_ws w_dim"]) -> Float[Tensor, "batch num_ws w_dim"]:
-        """Styles as whitened coordinates, about N(0, I) for what the generator samples."""
-        return (torch.where(ws < 0, ws / self.slope, ws) - self.mean) @ self.matrix
-
-
-@torch.no_grad()
-def measure_whitening(generator: Generator, *, samples: int = 10_000, seed: int = 0) -> Whitening:
-    """PCA of mapped samples in the space P of Zhu et al. 2020; a conditional generator's labels are drawn too."""
-    w, device = generator.sample_w(samples, seed), generator.w_avg.device
-    slope = generator.w_slope
-
-    p = torch.where(w < 0, w / slope, w).double().cpu()  # double: 10,000 squares are summed, then inverted
-    values, axes = torch.linalg.eigh(p.T.cov())
-    floor = values[-1] * 1e-6  # a direction that hardly varies must not weigh a millionfold
-    matrix = axes * values.clamp_min(floor).rsqrt()
-    return Whitening(p.mean(dim=0).float().to(device), matrix.float().to(device), slope)
-
-
-def latent_prior(whitening: Whitening) -> Term:
+def latent_prior(generator: Generator, seed: int = 0) -> Term:
     """Squared distance from the latents' centre in units of their spread: about 1 for samples, 0 at the centre.
 
-    Zhu et al. 2020, "Improved StyleGAN Embedding: Where are the Good Latents?"; divided by w_dim, averaged over layers.
+    Both are those of samples from seed before the mapping's last leaky ReLU. Zhu et al. 2020, "Improved StyleGAN
+    Embedding: Where are the Good Latents?"; divided by w_dim, averaged over layers.
     """
-    return lambda candidate: whitening(candidate.ws).square().mean(dim=(1, 2))
+    gaussian = generator.statistics(seed=seed, unbent=True)
+    return lambda candidate: gaussian.enter(generator.unbent(candidate.ws)).square().mean(dim=(1, 2))
 
 
 def layer_spread(candidate: Candidate) -> Float[Tensor, " batch"]:
@@ -217,7 +193,7 @@ TERMS: dict[str, Builder] = {
     "identity": lambda context: identity(context.target),
     "face": lambda context: face_maps(context.target),
     "noise": lambda context: noise_autocorrelation,
-    "prior": lambda context: latent_prior(measure_whitening(context.generator, seed=context.seed)),
+    "prior": lambda context: latent_prior(context.generator, context.seed),
     "delta": lambda context: layer_spread,
     "anchor": lambda context: anchor(context.init_ws),
     "detail": lambda context: detail(context.init_noise),

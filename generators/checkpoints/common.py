@@ -58,11 +58,8 @@ def estimate_mean(generator: Generator, samples: int = 10_000, seed: int = 0) ->
     """Set w_avg to the mean of so many mapped z, for a file that does not hold it; the card says so."""
     rng, total = torch.Generator().manual_seed(seed), torch.zeros(generator.w_dim, dtype=torch.float64)
     for done in range(0, samples, 1000):
-        count = min(1000, samples - done)
-        z, labels = torch.randn(count, generator.z_dim, generator=rng), None
-        if generator.c_dim:
-            labels = torch.eye(generator.c_dim)[torch.randint(generator.c_dim, (count,), generator=rng)]
-        total += generator.mapping(z, labels)[:, 0].double().sum(0)
+        count = min(1000, samples - done)  # at a time: w_avg, and with it the sha256, depends on it
+        total += generator.mapping(*generator.sample_z(count, rng))[:, 0].double().sum(0)
     generator.w_avg.copy_(total / samples)
     remark(generator.card, "notes", f"w_avg is not in the file: estimated from {samples:,} samples, seed {seed}")
 

@@ -31,7 +31,7 @@ def save_companion(generator: Generator, path: Path) -> None:
         for key, value in generator.state_dict().items()
         if key.startswith(("encoder.", "preview."))
     }
-    header = {"generator": generator.sha256, "encoder": asdict(generator.encoder.config)}
+    header = {"generator": generator.sha256(), "encoder": asdict(generator.encoder.config)}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"format": FORMAT, "header": json.dumps(header)})
 
@@ -41,7 +41,7 @@ def attach(generator: Generator, folder: Path = FOLDER) -> Generator:
     if isinstance(generator, MobileStyleGAN) and generator.encoder is None:
         for path in sorted(folder.glob("*.safetensors")):
             header, tensors = read(path)
-            if header["generator"] == generator.sha256:
+            if header["generator"] == generator.sha256():
                 join(generator, header, tensors)
     return generator
 

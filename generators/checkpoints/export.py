@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from generators.base import Generator
+from generators.base import Generator, Images, Styles
 from generators.checkpoints.rosinality import to_state
 from generators.errors import GeneratorError
-from generators.shapes import Float
 from generators.storage import replacing
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 
@@ -69,7 +68,7 @@ class Rendering(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, ws: Float[Tensor, "batch num_ws w_dim"], *noise: Tensor) -> Float[Tensor, "batch c h w"]:
+    def forward(self, ws: Styles, *noise: Tensor) -> Images:
         return self.generator.synthesis(ws, noise)
 
 

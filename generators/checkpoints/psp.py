@@ -53,7 +53,7 @@ def add_encoder(path: Path, generator: StyleGAN2, state: dict[str, Tensor], opti
     else:
         state = state | {"offset": encoder.offset}
     if config.feedback:
-        mean = generator.synthesis(generator.w_avg.expand(1, generator.num_ws, -1), generator.fixed_noise(1))
+        mean = generator.render(generator.w_avg[None])
         size = (config.img_resolution, config.img_resolution)
         state["other"] = F.interpolate(mean, size, mode="bilinear", antialias=True)[0]
     encoder.load_state_dict(state)

@@ -53,7 +53,7 @@ def save(latent: Latent, path: Path | str, generator: Generator, history: dict[s
     check_fits(latent, generator, str(path))
     header = {
         "space": str(latent.space),
-        "generator": {"name": generator.name, "sha256": generator.sha256},
+        "generator": {"name": generator.name, "sha256": generator.sha256()},
         "versions": {"latent-inversion": _version(), "torch": torch.__version__},
         "history": history or {},
     }
@@ -82,10 +82,10 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
     bundle = read_bundle(path)
     if generator is None:
         return bundle.latent
-    if bundle.generator_sha256 != generator.sha256:
+    if bundle.generator_sha256 != generator.sha256():
         raise LatentFileError(
             f"{path} was made with {bundle.generator_name} ({bundle.generator_sha256[:12]}), not with {generator.name} "
-            f"({generator.sha256[:12]}); load the first, or invert the photograph again with the second"
+            f"({generator.sha256()[:12]}); load the first, or invert the photograph again with the second"
         )
     check_fits(bundle.latent, generator, str(path))
     return bundle.latent.to(generator.w_avg.device)

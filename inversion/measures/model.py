@@ -307,7 +307,7 @@ def quality_summary(
     """All that `measure_model` told as one object: on what it was taken, a list for each measure, the conventions."""
     summary: dict[str, Any] = {
         "generator": generator.name,
-        "sha256": generator.sha256,
+        "sha256": generator.sha256(),
         "resolution": generator.img_resolution,
         "source": named(sources),
         "data": [folder.name for folder in data],

@@ -146,7 +146,7 @@ def test_a_run_from_a_model_and_one_for_its_encoder(latent, model, data, tmp_pat
     result = latent("train", data, "-o", tmp_path / "e.safetensors", *given)
     assert result.exit_code == 0, result.output
     made = load(tmp_path / "e.safetensors")
-    assert made.sha256 == load(model).sha256 and made.card["licence"] == "CC0"  # the generator is as it was
+    assert made.sha256() == load(model).sha256() and made.card["licence"] == "CC0"  # the generator is as it was
     assert not torch.equal(made.encoder.shared.weight, load(model).encoder.shared.weight)  # type: ignore[union-attr]
     result = latent("train", data, "-o", tmp_path / "x.safetensors", "--kind", "encoder")
     assert result.exit_code == 1 and "give --init MODEL" in result.stderr.splitlines()[-1]

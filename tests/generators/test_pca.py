@@ -117,4 +117,4 @@ def test_the_trainer_is_one_step_and_resumes_to_nothing():
     assert step.images_seen == trainer.config.images and 0 < step.losses["unexplained"] < 1
     again = PCATrainer(trainer.config, data)
     again.restore(trainer.state())
-    assert not list(again.run()) and again.finished().sha256 == trainer.finished().sha256
+    assert not list(again.run()) and again.finished().sha256() == trainer.finished().sha256()

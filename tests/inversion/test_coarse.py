@@ -7,7 +7,7 @@ from generators.base import averaged
 from inversion.config import FACES, LatentSpace, config_of, recipe
 from inversion.errors import SettingsError
 from inversion.guess import random_guess
-from inversion.loop import Axes, descend, optimize
+from inversion.loop import descend, optimize
 from inversion.losses import TermContext, objective, objectives
 from tests.conftest import tiny_mobile
 from tests.inversion.searches import settings, targets
@@ -58,14 +58,6 @@ def test_each_image_goes_as_it_would_alone(g, space):
     torch.testing.assert_close(together.latent.code[1:2], alone.latent.code, rtol=1e-3, atol=1e-3)
 
 
-def test_whitened_coordinates_are_white_and_come_back(g):
-    axes, w = Axes(g), g.sample_w(10_000, seed=0)
-    u = axes.enter(w)
-    torch.testing.assert_close(u.T.cov(), torch.eye(g.w_dim), atol=1e-2, rtol=0)
-    assert u.mean(dim=0).abs().max() < 1e-2
-    torch.testing.assert_close(axes.leave(u), w, atol=1e-4, rtol=0)
-
-
 def test_a_whitened_step_is_lr_standard_deviations(g):
     """Adam's first step moves every coordinate by the learning rate."""
     config = settings(whiten=True, steps=1, lr=0.3, lr_rampup=0.0, lr_rampdown=0.0, space=LatentSpace.W)
@@ -78,7 +70,7 @@ def test_a_whitened_step_is_lr_standard_deviations(g):
             config,
         )
     )
-    moved = Axes(g).enter(last) - Axes(g).enter(first)
+    moved = g.statistics().enter(last) - g.statistics().enter(first)
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, 0.3), atol=2e-2, rtol=0)
 
 

@@ -11,7 +11,7 @@ from inversion.config import InvertConfig, LatentSpace
 from inversion.errors import SettingsError
 from inversion.guess import random_guess
 from inversion.latent import Latent
-from inversion.loop import OPTIMIZERS, Jitter, Step, better, check_budget, descend, lr_ramp, optimize, w_spread, whiten_
+from inversion.loop import OPTIMIZERS, Jitter, Step, better, check_budget, descend, lr_ramp, optimize, whiten_
 from inversion.losses import Candidate, TermContext, objective
 from tests.inversion.searches import PIXEL, SPACES, run, settings, targets
 
@@ -180,16 +180,11 @@ def test_noise_stays_white_only_where_it_is_optimised(generator):
         torch.testing.assert_close(n.square().mean(dim=(1, 2, 3)), torch.ones(3), rtol=1e-4, atol=1e-4)
 
 
-def test_w_spread_of_an_identity(generator, monkeypatch):
-    monkeypatch.setattr(generator, "mapping", lambda z, c: 3 * z[:, None] + 1)
-    assert w_spread(generator, samples=2000) == pytest.approx(3 * 8**0.5, rel=0.03)
-
-
 def test_jitter_falls_to_zero(generator):
     def jitter(t):
         return Jitter(generator, (5000,), settings(w_jitter=0.2, jitter_ramp=0.5))(t)
 
-    strength = 0.2 * w_spread(generator)
+    strength = 0.2 * generator.statistics().spread
     assert jitter(0.0).std().item() == pytest.approx(strength, rel=0.05)
     torch.testing.assert_close(jitter(0.25), jitter(0.0) / 4)
     assert not jitter(0.5).any() and not jitter(1.0).any()

@@ -18,7 +18,6 @@ from inversion.losses import (
     check_weights,
     laplacian_l1,
     layer_spread,
-    measure_whitening,
     noise_autocorrelation,
     objective,
     pixel_l1,
@@ -206,37 +205,14 @@ def test_layer_spread():
     torch.testing.assert_close(layer_spread(candidate_of(ws=ws)), torch.tensor([0.0, 0.25]))
 
 
-def test_whitening_makes_samples_white(generator):
-    whitening = measure_whitening(generator, seed=0)
-    ws = generator.mapping(draw(4000, generator.z_dim, seed=9))
-    v = whitening(ws)[:, 0]
-    torch.testing.assert_close(v.mean(dim=0), torch.zeros(8), rtol=0, atol=0.1)
-    torch.testing.assert_close(v.T.cov(), torch.eye(8), rtol=0, atol=0.15)
-
-
 def test_prior_is_one_for_samples_and_none_at_the_centre(context):
     term = TERMS["prior"](context)
     ws = context.generator.mapping(draw(2000, context.generator.z_dim, seed=9))
     assert term(candidate_of(ws=ws)).mean() == pytest.approx(1, abs=0.05)
-    mean = measure_whitening(context.generator).mean
+    mean = context.generator.statistics(unbent=True).mean
     centre = nn.functional.leaky_relu(mean, 0.2).expand(1, context.generator.num_ws, -1)
     assert term(candidate_of(ws=centre)) == pytest.approx(0, abs=1e-5)
     assert term(candidate_of(ws=ws * 3)).mean() > 2
-
-
-def test_whitening_depends_on_the_seed_alone(generator):
-    state = torch.random.get_rng_state()
-    a, b, c = (measure_whitening(generator, samples=100, seed=seed) for seed in (0, 0, 1))
-    assert torch.equal(a.matrix, b.matrix) and not torch.equal(a.matrix, c.matrix)
-    assert torch.equal(torch.random.get_rng_state(), state)
-
-
-def test_a_mapping_that_ends_linearly_has_no_leaky_relu_to_undo(generator, monkeypatch):
-    monkeypatch.setattr(generator, "w_slope", 1.0)
-    monkeypatch.setattr(type(generator), "mapping", lambda self, z, c=None: z[:, None].expand(-1, self.num_ws, -1))
-    whitening = measure_whitening(generator)
-    assert whitening.slope == 1
-    torch.testing.assert_close(whitening.mean, torch.zeros(8), rtol=0, atol=0.05)
 
 
 def test_objective_leaves_out_what_weighs_nothing(context, candidate):

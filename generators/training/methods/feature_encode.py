@@ -45,10 +45,7 @@ def build_feature_encoder(generator: MobileStyleGAN, seed: int) -> FeatureEncode
     """An untrained encoder that gives the mean, and coordinates along W's principal axes."""
     axes = min(96, generator.w_dim)
     encoder = FeatureEncoder(FeatureEncoderConfig(num_ws=generator.num_ws, w_dim=generator.w_dim, offset_axes=axes))
-    w = generator.sample_w(SPREAD, seed).double()
-    values, vectors = torch.linalg.eigh(w.T.cov())
-    spread = values.clamp_min(values[-1] * 1e-6).sqrt()
-    encoder.axes.copy_((vectors * spread).T.flip(0))
+    encoder.axes.copy_(generator.statistics(samples=SPREAD, seed=seed).outward.flip(0))
     encoder.mean.copy_(generator.w_avg)
     first, second, _ = encoder.config.channels
     with torch.no_grad():  # maps enter with about unit variance

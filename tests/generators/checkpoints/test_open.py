@@ -71,7 +71,7 @@ def test_converted_once(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(checkpoints, "read_checkpoint", lambda _: pytest.fail("read again"))
     again = load(path)
     same(again, wanted)
-    assert again.name == first.name == "faces" and again.sha256 == first.sha256 and again.card == first.card
+    assert again.name == first.name == "faces" and again.sha256() == first.sha256() and again.card == first.card
     renamed = open_model(path.rename(tmp_path / "other"), licence="CC0")
     assert renamed.name == "other" and renamed.card["licence"] == "CC0" and list(cache.iterdir()) == [kept]
 

@@ -93,7 +93,7 @@ def test_the_index_holds_what_the_encoder_says(folder):
 def test_another_generator_or_encoder_has_its_own_table_and_takes_none_away(folder):
     one, other = Flat(), Flat()
     other.encoder.axes.mul_(2)  # the same images from the same codes, but other codes
-    assert one.sha256 == other.sha256
+    assert one.sha256() == other.sha256()
     assert encoded(one, folder) == 12 and encoded(other, folder) == 12
     assert encoded(one, folder) == 0 and encoded(other, folder) == 0
     for numbers in (4, 5, 6, 7):

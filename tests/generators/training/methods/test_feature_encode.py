@@ -40,7 +40,7 @@ def test_training_lowers_what_it_descends_and_leaves_the_generator(pictures):
     assert losses[0].keys() == {"reconstruction", "perceptual", "penalty", "known", "skipped"}
     first, last = (sum(one["reconstruction"] + one["known"] for one in part) for part in (losses[:3], losses[-3:]))
     assert last < first
-    assert isinstance(trainer.ema.encoder, FeatureEncoder) and trainer.ema.sha256 == g.sha256
+    assert isinstance(trainer.ema.encoder, FeatureEncoder) and trainer.ema.sha256() == g.sha256()
 
 
 @pytest.mark.slow
