@@ -1,5 +1,9 @@
 """What this project can fail with; every message says what came, what was wanted and what to do next."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class LatentError(Exception):
     """Root of every failure that a user can cause and fix."""
@@ -23,6 +27,15 @@ class GeneratorError(LatentError):
 
 class ModelFileError(GeneratorError):
     """A model file that is truncated, of another format, or whose weights do not fit its settings."""
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """The file's name in front of a ModelFileError inside: readers raise what goes on from it, as "holds no model"."""
+    try:
+        yield
+    except ModelFileError as error:
+        raise ModelFileError(f"{path} {error}") from error
 
 
 class DownloadError(GeneratorError):

@@ -1,6 +1,6 @@
-"""What the readers of other people's files share."""
+"""What the readers of other people's files share. What they raise goes on from the file's name: see `errors.naming`."""
 
-from pathlib import Path
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -14,18 +14,20 @@ from generators.unpickle.allowed import SLACK
 LARGEST = 4096  # px; a file of small weights could otherwise ask for noise maps of any size
 
 
-def stylegan2(path: Path, config: StyleGAN2Config, tensors: dict[str, Tensor], card: dict[str, object]) -> StyleGAN2:
+def stylegan2(config: StyleGAN2Config, tensors: dict[str, Tensor], card: dict[str, object]) -> StyleGAN2:
     """A generator with weights in our names; ModelFileError where they do not fit."""
-    check_size(path, sum(value.numel() * value.element_size() for value in tensors.values()))
-    generator = assemble(path, "stylegan2", config, tensors, card)
+    generator = assemble("stylegan2", config, tensors, card)
     assert isinstance(generator, StyleGAN2)
     return generator
 
 
-def check_size(path: Path, total: int) -> None:
-    """ModelFileError where a model is far larger than its file, as with one tensor under many names."""
-    if total > 4 * path.stat().st_size + SLACK:
-        raise ModelFileError(f"{path} names {total:,} bytes of weights, far more than it holds; it is damaged")
+def check_size(tensors: Iterable[Tensor]) -> None:
+    """ModelFileError where all that a file names is far larger than what it holds, as with one tensor of many names."""
+    named = list(tensors)
+    total = sum(value.numel() * value.element_size() for value in named)
+    stores = {store.data_ptr(): store.nbytes() for store in (value.untyped_storage() for value in named)}
+    if total > 4 * sum(stores.values()) + SLACK:
+        raise ModelFileError(f"names {total:,} bytes of weights, far more than it holds; it is damaged")
 
 
 def with_noise(tensors: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
@@ -37,19 +39,17 @@ def with_noise(tensors: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
     return tensors
 
 
-def taps(path: Path, kernel: Tensor | None) -> tuple[float, ...]:
+def taps(kernel: Tensor | None) -> tuple[float, ...]:
     """A low-pass kernel as the line that it is the square of, its sum 8; None is the usual one."""
     if kernel is None:
         return (1.0, 3.0, 3.0, 1.0)
     line = kernel.float().sum(0) if kernel.ndim == 2 else kernel.float()
     total = float(line.sum())
     if line.ndim != 1 or not 2 <= len(line) <= 16 or len(line) % 2 or not total > 0:
-        raise ModelFileError(
-            f"{path} enlarges with a filter of {tuple(kernel.shape)}; an even number of taps is wanted"
-        )
+        raise ModelFileError(f"enlarges with a filter of {tuple(kernel.shape)}; an even number of taps is wanted")
     line = line / total * 8
     if kernel.ndim == 2 and (torch.outer(line, line) / 64 - kernel / kernel.sum()).abs().max() > 1e-4:
-        raise ModelFileError(f"{path} enlarges with a filter that is no product of two lines; that is not supported")
+        raise ModelFileError("enlarges with a filter that is no product of two lines; that is not supported")
     return tuple(round(float(x), 6) for x in line)
 
 

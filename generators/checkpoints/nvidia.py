@@ -7,7 +7,6 @@ and source text, which stays where it is. `G_ema` is what is used; the discrimin
 import re
 from collections.abc import Mapping as Settings
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.checkpoints.common import LARGEST, check_size, estimate_mean, remark, stylegan2, taps, with_noise
+from generators.checkpoints.ours import assemble
 from generators.errors import GeneratorError, ModelFileError
 from generators.stylegan2 import StyleGAN2Config
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config
@@ -24,10 +24,11 @@ MODULES = 10_000  # more than any network has; a module may be named in many pla
 ARGUMENTS = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
 
 
-def read_nvidia(path: Path, tree: object, card: dict[str, object]) -> Generator:
+def read_nvidia(tree: object, card: dict[str, object]) -> Generator:
     """The generator in such a pickle; ModelFileError where there is none, or one of another kind."""
-    module = generator_in(path, tree)
-    modules, tensors = walk(path, module)
+    module = generator_in(tree)
+    modules, tensors = walk(module)
+    check_size(tensors.values())
     data = tree.get("training_set_kwargs") if isinstance(tree, dict) else None
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         card["data"] = [re.split(r"[/\\]", data["path"])[-1][:80]]
@@ -36,23 +37,23 @@ def read_nvidia(path: Path, tree: object, card: dict[str, object]) -> Generator:
             remark(card, "left_out", {"D": "the discriminator (D)", "G": "the generator without averaging (G)"}[name])
     if "synthesis.b4" in modules:
         card["format"] = "StyleGAN2 pickle of NVIDIA's PyTorch code"
-        return read_stylegan2(path, modules, tensors, card)
+        return read_stylegan2(modules, tensors, card)
     if "synthesis.input" in modules:
         card["format"] = "StyleGAN3 pickle of NVIDIA's PyTorch code"
-        return read_stylegan3(path, module, tensors, card)
-    raise ModelFileError(f"{path} holds a {module.kind!r:.60}, which is neither StyleGAN2 nor StyleGAN3")
+        return read_stylegan3(module, tensors, card)
+    raise ModelFileError(f"holds a {module.kind!r:.60}, which is neither StyleGAN2 nor StyleGAN3")
 
 
-def generator_in(path: Path, tree: object) -> StandIn:
+def generator_in(tree: object) -> StandIn:
     """The averaged generator, or else the one that was trained."""
     places = [tree.get("G_ema"), tree.get("G")] if isinstance(tree, dict) else [tree]
     found = next((place for place in places if isinstance(place, StandIn) and "_modules" in place.state), None)
     if found is None:
-        raise ModelFileError(f"{path} is a pickle without a generator (G_ema or G); is it a whole snapshot?")
+        raise ModelFileError("is a pickle without a generator (G_ema or G); is it a whole snapshot?")
     return found
 
 
-def walk(path: Path, root: StandIn) -> tuple[dict[str, StandIn], dict[str, Tensor]]:
+def walk(root: StandIn) -> tuple[dict[str, StandIn], dict[str, Tensor]]:
     """Modules and tensors by their dotted names, as state_dict has them."""
     modules: dict[str, StandIn] = {}
     tensors: dict[str, Tensor] = {}
@@ -61,7 +62,7 @@ def walk(path: Path, root: StandIn) -> tuple[dict[str, StandIn], dict[str, Tenso
         prefix, module = todo.pop()
         modules[prefix] = module
         if len(modules) > MODULES or prefix.count(".") > 16:
-            raise ModelFileError(f"{path} holds modules without end; it is damaged, get it again")
+            raise ModelFileError("holds modules without end; it is damaged, get it again")
         for kind in ("_parameters", "_buffers", "_modules"):
             held = module.state.get(kind)
             for name, value in held.items() if isinstance(held, dict) else ():
@@ -73,55 +74,53 @@ def walk(path: Path, root: StandIn) -> tuple[dict[str, StandIn], dict[str, Tenso
     return modules, tensors
 
 
-def number(path: Path, module: StandIn, name: str, low: int, high: int) -> int:
+def number(module: StandIn, name: str, low: int, high: int) -> int:
     """A setting of a module, within what can be."""
     value = module.state.get(name, (module.state.get("_init_kwargs") or {}).get(name))
     if type(value) is not int or not low <= value <= high:
-        raise ModelFileError(f"{path} has {name} {shown(value)}; {low} to {high} is wanted")
+        raise ModelFileError(f"has {name} {shown(value)}; {low} to {high} is wanted")
     return value
 
 
-def read_stylegan2(path: Path, modules: dict[str, StandIn], tensors: dict[str, Tensor], card: dict) -> Generator:
+def read_stylegan2(modules: dict[str, StandIn], tensors: dict[str, Tensor], card: dict) -> Generator:
     blocks = 0
     while f"synthesis.b{4 << blocks}" in modules:
         blocks += 1
     resolution = 4 << (blocks - 1)
     if resolution > LARGEST:
-        raise ModelFileError(f"{path} is for {resolution} px; {LARGEST} px is the most that is read")
+        raise ModelFileError(f"is for {resolution} px; {LARGEST} px is the most that is read")
     for name, module in modules.items():
         expected = "linear" if name.endswith(("affine", "skip", "embed")) else "lrelu"
         if module.state.get("activation", expected) != expected:
-            raise ModelFileError(f"{path} uses {shown(module.state['activation'])} in {name}; {expected} is wanted")
+            raise ModelFileError(f"uses {shown(module.state['activation'])} in {name}; {expected} is wanted")
     root, last = modules[""], modules[f"synthesis.b{resolution}"]
     depth = sum(name.startswith("mapping.fc") for name in modules)
-    widths = [shape(path, tensors, f"mapping.fc{i}.weight")[0] for i in range(depth)]
+    widths = [shape(tensors, f"mapping.fc{i}.weight")[0] for i in range(depth)]
     lrs = {float(modules[f"mapping.fc{i}"].state.get("bias_gain", 0.01)) for i in range(depth)} or {0.01}
     if len(lrs) != 1 or len(set(widths[:-1])) > 1:
-        raise ModelFileError(
-            f"{path} has a mapping network whose layers differ in width or rate; that is not supported"
-        )
+        raise ModelFileError("has a mapping network whose layers differ in width or rate; that is not supported")
     architecture = last.state.get("architecture", "skip")
     if architecture not in ("skip", "resnet", "orig"):
-        raise ModelFileError(f"{path} has architecture {shown(architecture)}; skip, resnet or orig is wanted")
+        raise ModelFileError(f"has architecture {shown(architecture)}; skip, resnet or orig is wanted")
     clamp = modules[f"synthesis.b{resolution}.conv1"].state.get("conv_clamp")
-    w_dim, embed = number(path, root, "w_dim", 1, 2**16), tensors.get("mapping.embed.weight")
+    w_dim, embed = number(root, "w_dim", 1, 2**16), tensors.get("mapping.embed.weight")
     config = StyleGAN2Config(
         img_resolution=resolution,
-        img_channels=number(path, root, "img_channels", 1, 64),
-        z_dim=number(path, root, "z_dim", 0, 2**16),
+        img_channels=number(root, "img_channels", 1, 64),
+        z_dim=number(root, "z_dim", 0, 2**16),
         w_dim=w_dim,
-        c_dim=number(path, root, "c_dim", 0, 2**20),
+        c_dim=number(root, "c_dim", 0, 2**20),
         mapping_layers=depth,
         mapping_lr=lrs.pop(),
         mapping_width=widths[0] if depth > 1 and widths[0] != w_dim else None,
         embed_dim=None if embed is None or len(embed) == w_dim else len(embed),
-        channels=tuple(shape(path, tensors, f"synthesis.b{4 << i}.conv1.weight")[0] for i in range(blocks)),
+        channels=tuple(shape(tensors, f"synthesis.b{4 << i}.conv1.weight")[0] for i in range(blocks)),
         architecture=architecture,
-        resample=taps(path, tensors.get("synthesis.b4.resample_filter")),
+        resample=taps(tensors.get("synthesis.b4.resample_filter")),
         conv_clamp=None if clamp is None else float(clamp),
     )
     ours = {"w_avg": torch.zeros(w_dim)} | renamed(tensors, resolution)
-    generator = stylegan2(path, config, ours, card)
+    generator = stylegan2(config, ours, card)
     if "mapping.w_avg" not in tensors:
         estimate_mean(generator)
     return generator
@@ -147,20 +146,20 @@ def renamed(tensors: dict[str, Tensor], resolution: int) -> dict[str, Tensor]:
     return with_noise(ours, (resolution // 2).bit_length() - 1)
 
 
-def shape(path: Path, tensors: dict[str, Tensor], name: str) -> tuple[int, ...]:
+def shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...]:
     if name not in tensors or not tensors[name].ndim:
-        raise ModelFileError(f"{path} has no {name}; it is damaged, get it again")
+        raise ModelFileError(f"has no {name}; it is damaged, get it again")
     return tuple(tensors[name].shape)
 
 
-def read_stylegan3(path: Path, module: StandIn, tensors: dict[str, Tensor], card: dict) -> Generator:
+def read_stylegan3(module: StandIn, tensors: dict[str, Tensor], card: dict) -> Generator:
     given, named = module.state.get("_init_args"), module.state.get("_init_kwargs")
     settings: dict[str, Any] = dict(zip(ARGUMENTS, given if isinstance(given, tuple) else (), strict=False))
     settings |= named if isinstance(named, dict) else {}
     settings |= {name: module.state[name] for name in ARGUMENTS if name in module.state}
     for name, value in [*settings.items(), *dict(settings.get("mapping_kwargs") or {}).items()]:
         if name != "mapping_kwargs" and not is_plain(value):
-            raise ModelFileError(f"{path} has {shown(value)} for {shown(name)}; text or a number is wanted")
+            raise ModelFileError(f"has {shown(value)} for {shown(name)}; text or a number is wanted")
     for name, high in (
         ("img_resolution", LARGEST),
         ("channel_max", 2**13),
@@ -168,25 +167,20 @@ def read_stylegan3(path: Path, module: StandIn, tensors: dict[str, Tensor], card
         ("num_layers", 64),
     ):
         if not 0 <= settings.get(name, 0) <= high:
-            raise ModelFileError(f"{path} has {name} {shown(settings[name])}; {high} is the most that is read")
+            raise ModelFileError(f"has {name} {shown(settings[name])}; {high} is the most that is read")
     try:
-        config = config_of(settings)
-        with torch.device("meta"):  # sizes first: no setting makes us take memory that the weights do not fill
-            size = sum(4 * p.numel() for p in StyleGAN3(config).parameters())
-        check_size(path, size)
-        generator = from_nvidia(settings, tensors)
+        return from_nvidia(settings, tensors, card)
+    except ModelFileError:
+        raise
     except GeneratorError as error:
-        raise error if str(path) in str(error) else ModelFileError(f"{path}: {error}") from error
-    generator.card = card
-    return generator.eval().requires_grad_(False)
+        raise ModelFileError(f"has settings that do not fit together ({error})") from error
 
 
-def from_nvidia(kwargs: Settings[str, Any], state: Settings[str, Tensor]) -> StyleGAN3:
+def from_nvidia(kwargs: Settings[str, Any], state: Settings[str, Tensor], card: dict[str, object]) -> StyleGAN3:
     """The generator of a StyleGAN3 pickle, from the arguments it was made with and its tensors by their names there.
 
     ModelFileError names an argument that is unknown, and tensors that do not fit the arguments.
     """
-    generator = StyleGAN3(config_of(kwargs))
     layer = r"synthesis\.L(\d+)_\d+_\d+\."
     ours, filters = {}, {}
     for name, value in state.items():
@@ -194,17 +188,14 @@ def from_nvidia(kwargs: Settings[str, Any], state: Settings[str, Tensor]) -> Sty
         key = re.sub(r"mapping\.fc(\d+)\.", r"map.layers.\1.", key).replace("mapping.embed.", "map.embed.")
         key = key.replace("mapping.w_avg", "w_avg").replace("_filter", "_taps")
         (filters if key.endswith("_taps") else ours)[key] = value
-    try:
-        generator.load_state_dict(ours)  # which makes them float32
-    except RuntimeError as error:
-        why = " ".join(str(error).split())
-        raise ModelFileError(f"the file's tensors do not fit its StyleGAN3 settings ({why}); get it again") from error
+    generator = assemble("stylegan3", config_of(kwargs), ours, card)
+    assert isinstance(generator, StyleGAN3)
     made = dict(generator.named_buffers())
     for key, value in filters.items():
         near = 1e-5 if value.dtype.itemsize >= 4 else 1e-3  # half precision rounds filters too
         if key not in made or made[key].shape != value.shape or not made[key].allclose(value.float(), atol=near):
-            raise ModelFileError(f"{key} is not the filter that its settings make; it comes from a changed StyleGAN3")
-    return generator.eval().requires_grad_(False)
+            raise ModelFileError(f"holds a {key} that its settings do not make; it comes from a changed StyleGAN3")
+    return generator
 
 
 def config_of(kwargs: Settings[str, Any]) -> StyleGAN3Config:
@@ -220,7 +211,7 @@ def config_of(kwargs: Settings[str, Any]) -> StyleGAN3Config:
     defaults = {field.name: field.default for field in fields(StyleGAN3Config)}
     unknown = sorted(given.keys() - defaults.keys())
     if unknown:
-        raise ModelFileError(f"StyleGAN3 has no setting {', '.join(unknown)}; the file comes from a changed StyleGAN3")
+        raise ModelFileError(f"sets {', '.join(unknown)}, which StyleGAN3 does not know; it comes from a changed one")
     for key, value in given.items():
         if isinstance(value, int) and isinstance(defaults[key], float):
             given[key] = float(value)  # 256 is written for 256.0

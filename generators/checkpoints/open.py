@@ -17,7 +17,7 @@ from generators.checkpoints.ours import load_model, save_model
 from generators.checkpoints.psp import read_psp
 from generators.checkpoints.rosinality import read_rosinality
 from generators.checkpoints.tensorflow import is_network, read_tensorflow
-from generators.errors import ModelFileError, WriteError
+from generators.errors import ModelFileError, WriteError, naming
 from generators.storage import cache_folder, sha256_of
 from generators.unpickle.machine import read_pickle, refusals
 from generators.unpickle.torch_save import LEGACY, ZIP, load_storage, load_torch
@@ -67,30 +67,31 @@ def read_checkpoint(path: Path) -> Generator:
     if is_ours(path):
         return load_model(path)
     card: dict[str, object] = {"source": path.name, "licence": "not stated in the file", "left_out": [], "notes": []}
-    try:
-        with refusals(path):
-            generator = read(path, card)
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read ({error.strerror or error}); check the disk") from error
+    with naming(path):
+        try:
+            with refusals():
+                generator = read(path, card)
+        except OSError as error:
+            raise ModelFileError(f"cannot be read ({error.strerror or error}); check the disk") from error
     generator.name = path.stem
     return generator
 
 
 def read(path: Path, card: dict[str, object]) -> Generator:
-    """The generator in somebody else's file."""
+    """The generator in somebody else's file; errors go on from its name, as those of all readers do."""
     with path.open("rb") as file:
         head = file.read(32)
         file.seek(0)
         if head.startswith(ZIP) and is_wheel(path) or is_graph(head):
             return read_openvino(path, card)
         if head.startswith((ZIP, LEGACY)):
-            return read_torch(path, load_torch(file, path), card)
+            return read_torch(load_torch(file), card)
         if head.startswith(b"\x80"):
-            return read_tree(path, read_pickle(file, path, storage=load_storage), card)
+            return read_tree(read_pickle(file, storage=load_storage), card)
     start = head.lstrip().lower()
     what = next((what for magic, what in FOREIGN.items() if start.startswith(magic.lower())), None)
     what = what or ("an empty file; get it again" if not head else f"no model file that is read here: {KNOWN}")
-    raise ModelFileError(f"{path} is {what}")
+    raise ModelFileError(f"is {what}")
 
 
 def is_graph(head: bytes) -> bool:
@@ -98,22 +99,22 @@ def is_graph(head: bytes) -> bool:
     return head.lstrip().startswith((b"<?xml", b"<net"))
 
 
-def read_tree(path: Path, tree: Any, card: dict[str, object]) -> Generator:
+def read_tree(tree: Any, card: dict[str, object]) -> Generator:
     """The generator in what a pickle held."""
     if is_network(tree) or isinstance(tree, tuple | list) and any(map(is_network, tree)):
-        return read_tensorflow(path, tree, card)
-    return read_nvidia(path, tree, card)
+        return read_tensorflow(tree, card)
+    return read_nvidia(tree, card)
 
 
-def read_torch(path: Path, saved: Any, card: dict[str, object]) -> Generator:
+def read_torch(saved: Any, card: dict[str, object]) -> Generator:
     """The generator in what a file of torch.save held."""
     if not isinstance(saved, dict):
-        raise ModelFileError(f"{path} holds a {type(saved).__name__}, not a model's weights by name; is it a latent?")
+        raise ModelFileError(f"holds a {type(saved).__name__}, not a model's weights by name; is it a latent?")
     if isinstance(saved.get("state_dict"), dict) and any(
         str(key).startswith("decoder.") for key in saved["state_dict"]
     ):
-        return read_psp(path, saved, card)
-    return read_rosinality(path, saved, card)
+        return read_psp(saved, card)
+    return read_rosinality(saved, card)
 
 
 def describe(generator: Generator) -> dict[str, object]:

@@ -43,10 +43,10 @@ def read_openvino(path: Path, card: dict[str, object]) -> MobileStyleGAN:
 
     ModelFileError where a file is missing, damaged, or of another network.
     """
-    graphs = {name: Graph(path, name, *files_of(path, name)) for name in (MAPPING, SYNTHESIS)}
+    graphs = {name: Graph(name, *files_of(path, name)) for name in (MAPPING, SYNTHESIS)}
     tensors = dict(mapping_weights(graphs[MAPPING])) | synthesis_weights(graphs[SYNTHESIS])
     card |= {"format": "OpenVINO IR of MobileStyleGAN", "licence": FFHQ_TERMS, "data": "FFHQ", "subject": "face"}
-    generator = assemble(path, "mobilestylegan", MobileStyleGANConfig(), tensors, card)
+    generator = assemble("mobilestylegan", MobileStyleGANConfig(), tensors, card)
     assert isinstance(generator, MobileStyleGAN)
     estimate_mean(generator, samples=50_000)
     return generator
@@ -67,20 +67,20 @@ def files_of(path: Path, name: str) -> tuple[bytes, bytes]:
     try:
         if path.suffix.lower() == ".xml":
             with path.with_name(graph).open("rb") as one, path.with_name(numbers).open("rb") as two:
-                return bounded(one, LARGEST_XML, path), bounded(two, LARGEST_BIN, path)
+                return bounded(one, LARGEST_XML), bounded(two, LARGEST_BIN)
         with ZipFile(path) as archive, archive.open(INSIDE + graph) as one, archive.open(INSIDE + numbers) as two:
-            return bounded(one, LARGEST_XML, path), bounded(two, LARGEST_BIN, path)
+            return bounded(one, LARGEST_XML), bounded(two, LARGEST_BIN)
     except (FileNotFoundError, KeyError) as error:
         wanted = f"{graph} and {numbers}"
-        raise ModelFileError(f"{path} needs {wanted} beside it; keep the four files of the package together") from error
+        raise ModelFileError(f"needs {wanted} beside it; keep the four files of the package together") from error
     except (OSError, BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise ModelFileError(f"{path} cannot be read ({error}); get it again") from error
+        raise ModelFileError(f"cannot be read ({error}); get it again") from error
 
 
-def bounded(file: IO[bytes] | BufferedIOBase, limit: int, path: Path) -> bytes:
+def bounded(file: IO[bytes] | BufferedIOBase, limit: int) -> bytes:
     data = file.read(limit + 1)
     if len(data) > limit:
-        raise ModelFileError(f"{path} has a part of more than {limit:,} bytes; MobileStyleGAN's are smaller")
+        raise ModelFileError(f"has a part of more than {limit:,} bytes; MobileStyleGAN's are smaller")
     return data
 
 
@@ -97,8 +97,8 @@ class Layer:
 class Graph:
     """A graph of a network that is known, and the numbers of its constants."""
 
-    def __init__(self, path: Path, name: str, xml: bytes, numbers: bytes) -> None:
-        self.path, self.name, self.numbers = path, name, numbers
+    def __init__(self, name: str, xml: bytes, numbers: bytes) -> None:
+        self.name, self.numbers = name, numbers
         self.layers: dict[str, Layer] = {}
         self.edges: list[tuple[str, ...]] = []
         self.elements = 0
@@ -107,7 +107,7 @@ class Graph:
             self.refuse(f"is a graph of {len(self.layers)} operations, and not MobileStyleGAN's {name} at 1024 px")
 
     def refuse(self, why: str) -> NoReturn:
-        raise ModelFileError(f"{self.path} {why}; get the package random-face 2021.7.21.1 again")
+        raise ModelFileError(f"{why}; get the package random-face 2021.7.21.1 again")
 
     def parse(self, xml: bytes) -> None:
         """Layers and edges; no entity is expanded, as no document type is taken."""

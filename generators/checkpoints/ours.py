@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from generators.autoencoder import Autoencoder, AutoencoderConfig
 from generators.base import Generator
-from generators.errors import ModelFileError
+from generators.errors import ModelFileError, naming
 from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig
 from generators.parts.discriminator import Discriminator, DiscriminatorConfig
 from generators.parts.encoder import Encoder, EncoderConfig
@@ -62,43 +62,41 @@ def load_model(path: Path, *, device: str | torch.device = "cpu") -> Generator:
 
     ModelFileError says what is wrong with a file that cannot be read.
     """
-    header, tensors = read_file(path)
-    generator = fill(path, header, tensors)
+    with naming(path):
+        generator = fill(*contents(path))
     generator.name = path.name.removesuffix(".safetensors")
     return generator.to(device)
 
 
-def assemble(
-    path: Path, architecture: str, config: object, tensors: dict[str, torch.Tensor], card: dict[str, object]
-) -> Generator:
-    """A generator of an architecture and its settings from weights in our names; path is for messages alone."""
+def assemble(architecture: str, config: object, tensors: dict[str, torch.Tensor], card: dict[str, object]) -> Generator:
+    """A generator of an architecture and its settings from weights in our names."""
     settings = asdict(config)  # type: ignore[arg-type]
-    return fill(path, {"architecture": architecture, "settings": settings, "card": card}, tensors)
+    return fill({"architecture": architecture, "settings": settings, "card": card}, tensors)
 
 
-def fill(path: Path, header: dict, tensors: dict[str, torch.Tensor]) -> Generator:
+def fill(header: dict, tensors: dict[str, torch.Tensor]) -> Generator:
     """What a header describes, with these weights: frozen, in eval mode, float32; ModelFileError where they differ."""
     try:
         with torch.device("meta"):  # shapes first: no header makes us take memory that its weights do not fill
             wanted = build(header).state_dict()
     except Exception as error:  # a header can be wrong in as many ways as there are settings
         why = " ".join(str(error).split())
-        raise ModelFileError(f"{path} has settings that no architecture here takes ({why}); make it again") from error
-    check_tensors(path, tensors, wanted)
+        raise ModelFileError(f"has settings that no architecture here takes ({why}); make it again") from error
+    check_tensors(tensors, wanted)
     generator = build(header)
     generator.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     return generator.eval().requires_grad_(False)
 
 
-def check_tensors(path: Path, tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+def check_tensors(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
     """ModelFileError unless tensors have the names and shapes of wanted, and finite values."""
     for key in sorted(wanted.keys() | tensors.keys()):
         have, want = (tuple(d[key].shape) if key in d else "nothing" for d in (tensors, wanted))
         if have != want:
             what = f"{have} for {key}, its settings want {want}"
-            raise ModelFileError(f"{path} holds {what}; it is damaged, get it again")
+            raise ModelFileError(f"holds {what}; it is damaged, get it again")
         if not tensors[key].float().isfinite().all():
-            raise ModelFileError(f"{path} holds values that are not finite in {key}; it is damaged, get it again")
+            raise ModelFileError(f"holds values that are not finite in {key}; it is damaged, get it again")
 
 
 def build(header: dict) -> Generator:
@@ -116,24 +114,30 @@ def build(header: dict) -> Generator:
 
 
 def read_file(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Header and tensors of a model file, unchecked but for its format."""
+    """Header and tensors of a model file, unchecked but for its format; ModelFileError where it has another."""
+    with naming(path):
+        return contents(path)
+
+
+def contents(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    """`read_file`, whose errors go on from the file's name."""
     try:
         with safe_open(path, "pt") as f:
             metadata = f.metadata() or {}
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError as error:
-        raise ModelFileError(f"no model file at {path}; `latent generators` lists what can be loaded") from error
+        raise ModelFileError("is no file; `latent generators` lists what can be loaded") from error
     except (OSError, SafetensorError) as error:
-        raise ModelFileError(f"{path} is not a readable model file ({error}); cut short, or another kind") from error
+        raise ModelFileError(f"is not a readable model file ({error}); cut short, or another kind") from error
     if metadata.get("format") != FORMAT:
         found = metadata.get("format")
-        raise ModelFileError(f"{path} has format {found!r}, wanted {FORMAT!r}; a latent goes where a photograph goes")
+        raise ModelFileError(f"has format {found!r}, wanted {FORMAT!r}; a latent goes where a photograph goes")
     try:
         header = json.loads(metadata["header"])
     except (KeyError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} has a header that is not JSON ({error}); it is damaged, get it again") from error
+        raise ModelFileError(f"has a header that is not JSON ({error}); it is damaged, get it again") from error
     if not isinstance(header, dict):
-        raise ModelFileError(f"{path} has a header that is no JSON object: {header!r:.40}; it is damaged, get it again")
+        raise ModelFileError(f"has a header that is no JSON object: {header!r:.40}; it is damaged, get it again")
     return header, tensors
 
 

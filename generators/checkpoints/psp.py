@@ -1,7 +1,6 @@
 """Checkpoints of pSp, e4e and ReStyle: the decoder becomes the generator, the encoder its first guess."""
 
 import re
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -19,33 +18,33 @@ SHARED = {"Encoder4Editing": True, "ProgressiveBackboneEncoder": True}
 PLAIN = {"GradualStyleEncoder": False, "BackboneEncoder": False}
 
 
-def read_psp(path: Path, saved: dict, card: dict[str, object]) -> StyleGAN2:
+def read_psp(saved: dict, card: dict[str, object]) -> StyleGAN2:
     """The generator with its encoder; card["left_out"] says why where the encoder could not come along."""
     state = {key: value for key, value in saved["state_dict"].items() if isinstance(value, Tensor)}
     decoder = {key.removeprefix("decoder."): value for key, value in state.items() if key.startswith("decoder.")}
     average = saved.get("latent_avg")
     card["format"] = "pSp, e4e or ReStyle checkpoint"
-    generator = from_state(path, decoder, average if isinstance(average, Tensor) else None, card)
+    generator = from_state(decoder, average if isinstance(average, Tensor) else None, card)
     encoder = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
     options = saved.get("opts")
     options = options if isinstance(options, dict) else vars(options) if hasattr(options, "__dict__") else {}
-    why = add_encoder(path, generator, encoder, options, average) if encoder else "the file holds none"
+    why = add_encoder(generator, encoder, options, average) if encoder else "the file holds none"
     if why:
         remark(generator.card, "left_out", f"the encoder: {why}")
     return generator
 
 
-def add_encoder(path: Path, generator: StyleGAN2, state: dict[str, Tensor], options: dict, average: object) -> str:
+def add_encoder(generator: StyleGAN2, state: dict[str, Tensor], options: dict, average: object) -> str:
     """Give generator the encoder in state; the reason where that cannot be."""
     kind = options.get("encoder_type", "GradualStyleEncoder")
     if not isinstance(kind, str) or kind not in SHARED | PLAIN:
         return f"its kind {shown(kind)} is not read here"
-    config = config_of(path, generator, state, shared=kind in SHARED)
+    config = config_of(generator, state, shared=kind in SHARED)
     if isinstance(config, str):
         return config
     with torch.device("meta"):
         wanted = {key: value for key, value in Pyramid(config).state_dict().items() if key not in ("offset", "other")}
-    check_tensors(path, state, wanted)
+    check_tensors(state, wanted)
     with torch.random.fork_rng(devices=[]):
         encoder = Pyramid(config)
     if isinstance(average, Tensor) and options.get("start_from_latent_avg", True):
@@ -61,7 +60,7 @@ def add_encoder(path: Path, generator: StyleGAN2, state: dict[str, Tensor], opti
     return ""
 
 
-def config_of(path: Path, generator: StyleGAN2, state: dict[str, Tensor], *, shared: bool) -> PyramidConfig | str:
+def config_of(generator: StyleGAN2, state: dict[str, Tensor], *, shared: bool) -> PyramidConfig | str:
     """The encoder's settings, from the shapes of its weights; or why it does not fit the generator."""
     try:
         seen = state["input_layer.0.weight"].shape[1]
@@ -70,7 +69,7 @@ def config_of(path: Path, generator: StyleGAN2, state: dict[str, Tensor], *, sha
         heads = [len(re.findall(rf"styles\.{i}\.convs\.\d+\.weight", " ".join(state))) for i in range(generator.num_ws)]
         style = state["styles.0.linear.weight"].shape[0]
     except (KeyError, IndexError) as error:
-        raise ModelFileError(f"{path} has an encoder without {error}; it is damaged, get it again") from error
+        raise ModelFileError(f"has an encoder without {error}; it is damaged, get it again") from error
     if seen not in (3, 6) or generator.img_channels != 3:
         return f"it sees {seen} channels, not an image"
     if set(heads) - {4, 5, 6} or f"styles.{len(heads)}.linear.weight" in state or style != generator.w_dim:

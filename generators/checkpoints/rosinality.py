@@ -3,18 +3,16 @@
 One table of names serves both ways: `from_state` reads such a state dict, `to_state` writes one.
 """
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
-from generators.checkpoints.common import LARGEST, estimate_mean, remark, stylegan2, taps
+from generators.checkpoints.common import LARGEST, check_size, estimate_mean, remark, stylegan2, taps
 from generators.errors import ModelFileError
 from generators.parts.ops import fir_kernel
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 
 
-def read_rosinality(path: Path, saved: dict, card: dict[str, object]) -> StyleGAN2:
+def read_rosinality(saved: dict, card: dict[str, object]) -> StyleGAN2:
     """The generator in {g_ema, latent_avg}, in a training checkpoint, or in a state dict by itself."""
     state = next((saved[key] for key in ("g_ema", "g", "generator") if isinstance(saved.get(key), dict)), saved)
     average, left = saved.get("latent_avg"), sorted(str(key)[:40] for key in saved) if state is not saved else []
@@ -25,8 +23,8 @@ def read_rosinality(path: Path, saved: dict, card: dict[str, object]) -> StyleGA
     tensors = {str(key).removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
     if "conv1.conv.weight" not in tensors:
         names = ", ".join(sorted(map(str, state))[:4])[:160] or "nothing"
-        raise ModelFileError(f"{path} holds no generator that is read here, but {names}, ...; is it a latent?")
-    return from_state(path, tensors, average if isinstance(average, Tensor) else None, card)
+        raise ModelFileError(f"holds no generator that is read here, but {names}, ...; is it a latent?")
+    return from_state(tensors, average if isinstance(average, Tensor) else None, card)
 
 
 def table(blocks: int, mapping_layers: int) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -55,38 +53,39 @@ def modulated(ours: str, theirs: str) -> list[tuple[str, str, tuple[int, ...]]]:
     ]
 
 
-def from_state(path: Path, state: dict[str, Tensor], w_avg: Tensor | None, card: dict[str, object]) -> StyleGAN2:
+def from_state(state: dict[str, Tensor], w_avg: Tensor | None, card: dict[str, object]) -> StyleGAN2:
     """A generator from a state dict; w_avg None: estimated. ModelFileError where names or shapes do not fit."""
+    check_size(state.values())
     blocks, depth = sum(is_enlarged_rgb(key) for key in state) + 1, len(layers := mapping_of(state))
     config = StyleGAN2Config(
         img_resolution=4 * 2 ** (blocks - 1),
-        img_channels=wanted(path, state, "to_rgb1.bias", 4).shape[1],
-        z_dim=wanted(path, state, layers[0], 2).shape[1] if layers else 0,
-        w_dim=wanted(path, state, "conv1.conv.modulation.weight", 2).shape[1],
+        img_channels=wanted(state, "to_rgb1.bias", 4).shape[1],
+        z_dim=wanted(state, layers[0], 2).shape[1] if layers else 0,
+        w_dim=wanted(state, "conv1.conv.modulation.weight", 2).shape[1],
         mapping_layers=depth,
         channels=tuple(
-            wanted(path, state, f"{'conv1' if i == 0 else f'convs.{2 * i - 1}'}.conv.weight", 5).shape[1]
+            wanted(state, f"{'conv1' if i == 0 else f'convs.{2 * i - 1}'}.conv.weight", 5).shape[1]
             for i in range(blocks)
         ),
-        resample=taps_of(path, state),
+        resample=taps_of(state),
     )
     if config.img_resolution > LARGEST:
-        raise ModelFileError(f"{path} is for {config.img_resolution} px; {LARGEST} px is the most that is read")
+        raise ModelFileError(f"is for {config.img_resolution} px; {LARGEST} px is the most that is read")
     tensors = {}
     for ours, theirs, axes in table(blocks, depth):
         if theirs in state:
-            tensors[ours] = squeezed(path, theirs, state[theirs], axes)
+            tensors[ours] = squeezed(theirs, state[theirs], axes)
     if "noises.noise_0" not in state:  # the oldest files hold none: every image draws its own
         tensors |= {name: torch.zeros(size, size) for name, size in noise_sizes(blocks)}
         remark(card, "notes", "the file holds no fixed noise: it is zero")
     if w_avg is not None and (not w_avg.numel() or w_avg.numel() % config.w_dim):
-        raise ModelFileError(f"{path} has a latent_avg of {tuple(w_avg.shape)}; (..., {config.w_dim}) is wanted")
+        raise ModelFileError(f"has a latent_avg of {tuple(w_avg.shape)}; (..., {config.w_dim}) is wanted")
     tensors["w_avg"] = torch.zeros(config.w_dim) if w_avg is None else w_avg.reshape(-1, config.w_dim).float().mean(0)
     known = {theirs for _, theirs, _ in table(blocks, depth)}
     spare = sorted(key for key in state if key not in known and not key.endswith(".kernel"))
     if spare:
-        raise ModelFileError(f"{path} holds {spare[0]!r:.80}, which a stylegan2-pytorch generator has not; a variant?")
-    generator = stylegan2(path, config, tensors, card)
+        raise ModelFileError(f"holds {spare[0]!r:.80}, which a stylegan2-pytorch generator has not; a variant?")
+    generator = stylegan2(config, tensors, card)
     if w_avg is None:
         estimate_mean(generator)
     return generator
@@ -123,21 +122,21 @@ def mapping_of(state: dict[str, Tensor]) -> list[str]:
     return keys[: next(i for i, key in enumerate([*keys, ""]) if key not in state)]
 
 
-def taps_of(path: Path, state: dict[str, Tensor]) -> tuple[float, ...]:
+def taps_of(state: dict[str, Tensor]) -> tuple[float, ...]:
     """The low-pass filter that all enlargements share."""
-    return taps(path, next((value for key, value in state.items() if key.endswith(".kernel")), None))
+    return taps(next((value for key, value in state.items() if key.endswith(".kernel")), None))
 
 
-def wanted(path: Path, state: dict[str, Tensor], key: str, dims: int) -> Tensor:
+def wanted(state: dict[str, Tensor], key: str, dims: int) -> Tensor:
     if key not in state or state[key].ndim != dims:
         found = f"{tuple(state[key].shape)} for" if key in state else "no"
-        raise ModelFileError(f"{path} holds {found} {key}; it is no whole stylegan2-pytorch generator")
+        raise ModelFileError(f"holds {found} {key}; it is no whole stylegan2-pytorch generator")
     return state[key]
 
 
-def squeezed(path: Path, key: str, value: Tensor, axes: tuple[int, ...]) -> Tensor:
+def squeezed(key: str, value: Tensor, axes: tuple[int, ...]) -> Tensor:
     if value.ndim < len(axes) or any(value.ndim <= a or value.shape[a] != 1 for a in axes):
-        raise ModelFileError(f"{path} holds {tuple(value.shape)} for {key}, of another layout; is it a variant?")
+        raise ModelFileError(f"holds {tuple(value.shape)} for {key}, of another layout; is it a variant?")
     for axis in reversed(axes):
         value = value.squeeze(axis)
     return value

@@ -6,7 +6,6 @@ both axes. Modulation biases are stored without the one that is added to them.
 """
 
 import re
-from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
@@ -14,45 +13,46 @@ import torch
 from torch import Tensor
 
 from generators.base import Generator
-from generators.checkpoints.common import LARGEST, estimate_mean, stylegan2, taps, with_noise
+from generators.checkpoints.common import LARGEST, check_size, estimate_mean, stylegan2, taps, with_noise
 from generators.errors import ModelFileError
 from generators.stylegan2 import StyleGAN2Config
 from generators.unpickle.allowed import StandIn, shown
 
 MOST = 10_000  # variables, or networks: more than any generator has; one may be named in many places
-OLD = "{} holds a {} generator, which is not supported: only StyleGAN2 and StyleGAN3 are. {}"
+OLD = "holds a {} generator, which is not supported: only StyleGAN2 and StyleGAN3 are. {}"
 
 
 def is_network(tree: object) -> bool:
     return isinstance(tree, StandIn) and tree.kind == "Network"
 
 
-def read_tensorflow(path: Path, tree: object, card: dict[str, object]) -> Generator:
+def read_tensorflow(tree: object, card: dict[str, object]) -> Generator:
     """The averaged generator, Gs, in such a pickle; ModelFileError where it is of StyleGAN's first version or older."""
     among = tree if isinstance(tree, tuple | list) else [tree]
     networks = [part for part in among if isinstance(part, StandIn) and is_network(part)]
     if not networks:
-        raise ModelFileError(f"{path} is a pickle without a network; is it a generator's file?")
+        raise ModelFileError("is a pickle without a network; is it a generator's file?")
     network = networks[-1]  # of (G, D, Gs)
     values: dict[str, np.ndarray] = {}
     settings: dict[str, object] = {}
-    collect(path, network, values, settings)
+    collect(network, values, settings)
     if not any(name.endswith("/mod_weight") for name in values):
-        refuse(path, values)
+        refuse(values)
     card["format"] = "StyleGAN2 pickle of NVIDIA's TensorFlow code"
-    return read_stylegan2(
-        path, {k: torch.from_numpy(np.array(v, dtype=np.float32)) for k, v in values.items()}, settings, card
-    )
+    made = {id(v): torch.from_numpy(np.array(v, dtype=np.float32)) for v in values.values()}  # once for all its names
+    tensors = {name: made[id(value)] for name, value in values.items()}
+    check_size(tensors.values())
+    return read_stylegan2(tensors, settings, card)
 
 
-def collect(path: Path, network: StandIn, values: dict, settings: dict) -> None:
+def collect(network: StandIn, values: dict, settings: dict) -> None:
     """Variables and settings of a network and its components, as synthesis/..., mapping/... and the rest."""
     todo, seen = [("", network)], 0
     while todo:
         prefix, inner = todo.pop()
         seen += 1
         if seen > MOST or len(values) > MOST or prefix.count("/") > 4:
-            raise ModelFileError(f"{path} holds networks without end; it is damaged, get it again")
+            raise ModelFileError("holds networks without end; it is damaged, get it again")
         given, held = inner.state.get("static_kwargs"), inner.state.get("variables")
         settings |= given if isinstance(given, dict) else {}
         for pair in held if isinstance(held, list) else ():
@@ -65,42 +65,42 @@ def collect(path: Path, network: StandIn, values: dict, settings: dict) -> None:
                 todo.append((f"{prefix}{name}/", part))
 
 
-def refuse(path: Path, values: dict) -> None:
+def refuse(values: dict) -> None:
     """The line for generators before StyleGAN2."""
     if any("StyleMod" in name for name in values):
         help_ = "Convert it to PyTorch with its own project's tools, and load the module with generators.adapter.adapt"
-        raise ModelFileError(OLD.format(path, "StyleGAN (first version)", help_))
+        raise ModelFileError(OLD.format("StyleGAN (first version)", help_))
     if any(re.search(r"(^|/)\d+x\d+/", name) for name in values):
         help_ = "Convert it to PyTorch (pytorch_GAN_zoo reads it), and load the module with generators.adapter.adapt"
-        raise ModelFileError(OLD.format(path, "progressive GAN", help_))
-    raise ModelFileError(f"{path} holds a network that is no StyleGAN2 generator; a discriminator alone?")
+        raise ModelFileError(OLD.format("progressive GAN", help_))
+    raise ModelFileError("holds a network that is no StyleGAN2 generator; a discriminator alone?")
 
 
-def read_stylegan2(path: Path, values: dict[str, Tensor], settings: dict, card: dict[str, object]) -> Generator:
+def read_stylegan2(values: dict[str, Tensor], settings: dict, card: dict[str, object]) -> Generator:
     try:
         tensors = renamed(values)
-        config = config_of(path, tensors, settings)
+        config = config_of(tensors, settings)
     except (KeyError, RuntimeError, IndexError) as error:
-        raise ModelFileError(f"{path} has no whole StyleGAN2 in it ({error}); it is damaged, get it again") from error
+        raise ModelFileError(f"has no whole StyleGAN2 in it ({error}); it is damaged, get it again") from error
     if "mapping/LabelConcat/weight" in values:
         raise ModelFileError(
-            f"{path} joins labels and z before it normalises them, which is not supported; "
+            "joins labels and z before it normalises them, which is not supported; "
             "conditional generators of StyleGAN2-ADA are"
         )
     for name in ("nonlinearity", "mapping_nonlinearity"):
         if settings.get(name, "lrelu") != "lrelu":
-            raise ModelFileError(f"{path} uses {shown(settings[name])} as its {name}; lrelu is wanted")
+            raise ModelFileError(f"uses {shown(settings[name])} as its {name}; lrelu is wanted")
     known, tensors = "w_avg" in tensors, with_noise(tensors, len(config.resolutions()))
-    generator = stylegan2(path, config, {"w_avg": torch.zeros(config.w_dim)} | tensors, card)
+    generator = stylegan2(config, {"w_avg": torch.zeros(config.w_dim)} | tensors, card)
     if not known:
         estimate_mean(generator)
     return generator
 
 
-def config_of(path: Path, tensors: dict[str, Tensor], settings: dict) -> StyleGAN2Config:
+def config_of(tensors: dict[str, Tensor], settings: dict) -> StyleGAN2Config:
     blocks = 1 + max(int(re.match(r"blocks\.(\d+)", name)[1]) for name in tensors if name.startswith("blocks."))  # type: ignore
     if 4 << (blocks - 1) > LARGEST:
-        raise ModelFileError(f"{path} is for {4 << min(blocks - 1, 60)} px; {LARGEST} px is the most that is read")
+        raise ModelFileError(f"is for {4 << min(blocks - 1, 60)} px; {LARGEST} px is the most that is read")
     depth = sum(re.fullmatch(r"map\.layers\.\d+\.weight", name) is not None for name in tensors)
     embed = tensors.get("map.embed.weight")
     w_dim, inputs = tensors["blocks.0.conv1.affine.weight"].shape[1], tensors["map.layers.0.weight"].shape[1]
@@ -119,7 +119,7 @@ def config_of(path: Path, tensors: dict[str, Tensor], settings: dict) -> StyleGA
         embed_dim=None if embed is None or embed.shape[0] == w_dim else embed.shape[0],
         channels=tuple(tensors[f"blocks.{i}.conv1.weight"].shape[0] for i in range(blocks)),
         architecture="resnet" if skip else "skip" if rgb or blocks == 1 else "orig",
-        resample=taps(path, torch.tensor(kernel, dtype=torch.float32) if is_line(kernel) else None),
+        resample=taps(torch.tensor(kernel, dtype=torch.float32) if is_line(kernel) else None),
         conv_clamp=float(clamp) if isinstance(clamp, int | float) else None,
     )
 

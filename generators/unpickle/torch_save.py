@@ -10,7 +10,6 @@ import re
 import zipfile
 from functools import partial
 from io import BufferedIOBase
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -25,13 +24,13 @@ ZIP = b"PK\x03\x04"
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch wrote first before version 1.6
 
 
-def load_torch(file: BufferedIOBase, name: str | Path) -> Any:
-    """What `torch.save` wrote, on the CPU; name is for messages. ModelFileError where it is damaged or refused.
+def load_torch(file: BufferedIOBase) -> Any:
+    """What `torch.save` wrote, on the CPU. ModelFileError where it is damaged or refused.
 
     argparse.Namespace is let through, which holds settings and is made without a call, and so are numpy's numbers and
     arrays, as the file has been looked through.
     """
-    with refusals(name):
+    with refusals():
         check(file)
         file.seek(0)
         with torch.serialization.safe_globals(let_through()):

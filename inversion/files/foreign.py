@@ -115,13 +115,13 @@ def read_arrays(path: Path) -> list[Found]:
         elif start.startswith(ZIP) and (names := npz_names(file)):
             value = read_npz(file, names)
         elif start.startswith(PICKLE) and start[1:3] != b"\x02\x8a":  # which is how old files of torch.save begin
-            value = read_pickle(file, "it")
+            value = read_pickle(file)
         else:
             file.seek(0)
-            value = load_torch(file, "it")
+            value = load_torch(file)
     if isinstance(value, dict) and any(key in value for key in MODELS):
         raise LatentFileError(f"{path} is a model, not a latent; give it as the generator (-g), and a latent here")
-    with readable(path), refusals("it"):  # one array named a million times takes no memory in the file, and all of ours
+    with readable(path), refusals():  # one array named a million times takes no memory in the file, and all of ours
         found = list(unpack(value, "", Budget(4 * path.stat().st_size + ROOM)))
     if not found:
         raise LatentFileError(f"{path} holds no array of floats; export it again as .npz with an array w")
@@ -137,9 +137,9 @@ def read_npy(file: io.BufferedIOBase, size: int) -> Any:
     }
     shape, _, dtype = reads[version](file)
     if dtype.hasobject:
-        return read_pickle(file, "it")
+        return read_pickle(file)
     if math.prod(shape) * dtype.itemsize > size:
-        raise ModelFileError(f"it declares {shape} {dtype}, more than it holds; it is cut short")
+        raise ModelFileError(f"declares {shape} {dtype}, more than it holds; it is cut short")
     file.seek(begin)
     return np.lib.format.read_array(file, allow_pickle=False)
 
@@ -170,7 +170,7 @@ def read_npz(file: io.BufferedIOBase, names: Sequence[str]) -> Any:
     with zipfile.ZipFile(file) as archive:
         about, whole = archive.getinfo(name), file.seek(0, 2)
         if about.file_size > 100 * whole + (1 << 20):  # floats hardly shrink
-            raise ModelFileError(f"it would unpack to {about.file_size} bytes; no honest file does")
+            raise ModelFileError(f"would unpack to {about.file_size} bytes; no honest file does")
         return read_npy(io.BytesIO(archive.read(name)), about.file_size)
 
 
@@ -227,7 +227,7 @@ def readable(path: Path) -> Iterator[None]:
     except LatentFileError as error:
         raise LatentFileError(f"{path}: {error}; export it again as .npz with an array w") from error
     except ModelFileError as error:
-        raise LatentFileError(f"{path} cannot be read as {path.suffix}: {error}") from error
+        raise LatentFileError(f"{path} cannot be read as {path.suffix}: it {error}") from error
     except Exception as error:
         why = f"cannot be read as {path.suffix} ({type(error).__name__}): damaged, or more in it than numbers"
         raise LatentFileError(f"{path} {why}; export it again as .npz with an array w") from error

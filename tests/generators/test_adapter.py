@@ -197,7 +197,7 @@ def test_torchscript_needs_trust(script, z):
         with pytest.raises(GeneratorError, match="TorchScript, which is a program; pass trust=True if"):
             adapt(path, z_dim=4)
     with open(script, "rb") as file, pytest.raises(GeneratorError, match="is TorchScript, which is a program"):
-        load_torch(file, script)  # what a name or a path given for a generator goes through
+        load_torch(file)  # what a name or a path given for a generator goes through
     g = adapt(script, z_dim=4, trust=True)
     torch.testing.assert_close(g.synthesis(g.mapping(z), ()), seeded(Decoder).eval()(z))
     assert g.name == "mine" and g.sha256() == adapt(script, z_dim=4, trust=True).sha256()

@@ -331,22 +331,24 @@ def test_names_and_arguments_of_the_pickles():
     assert (config.mapping_layers, config.mapping_lr, config.num_layers, config.c_dim) == (3, 0.02, 6, 2)
     assert type(config.margin_size) is int
     g = tiny(c_dim=2, mapping_layers=3, mapping_lr=0.02)
-    read = from_nvidia(KWARGS, nvidia3_state(g))
+    read = from_nvidia(KWARGS, nvidia3_state(g), {})
     assert read.config == config and read.sha256() == g.sha256()
     assert not any(p.requires_grad for p in read.parameters()) and not read.training
 
 
 def test_files_that_do_not_fit_are_refused():
     state = nvidia3_state(tiny(c_dim=2, mapping_layers=3, mapping_lr=0.02))
-    with pytest.raises(ModelFileError, match="no setting mapping_kwargs.depth; .* changed StyleGAN3"):
-        from_nvidia(KWARGS | {"mapping_kwargs": {"depth": 3}}, state)
-    with pytest.raises(ModelFileError, match="no setting blur"):
-        from_nvidia(KWARGS | {"blur": 3}, state)
+    with pytest.raises(
+        ModelFileError, match="sets mapping_kwargs.depth, which StyleGAN3 does not know; .* a changed one"
+    ):
+        from_nvidia(KWARGS | {"mapping_kwargs": {"depth": 3}}, state, {})
+    with pytest.raises(ModelFileError, match="sets blur, which"):
+        from_nvidia(KWARGS | {"blur": 3}, state, {})
     for wrong in ({"channel_max": 8}, {"num_layers": 7}, {"conv_kernel": 1}):
-        with pytest.raises(ModelFileError, match="tensors do not fit its StyleGAN3 settings"):
-            from_nvidia(KWARGS | wrong, state)
-    with pytest.raises(ModelFileError, match="layers.0.up_taps is not the filter that its settings make"):
-        from_nvidia(KWARGS | {"filter_size": 8}, state)
+        with pytest.raises(ModelFileError, match="holds .* for .*, its settings want"):
+            from_nvidia(KWARGS | wrong, state, {})
+    with pytest.raises(ModelFileError, match="holds a layers.0.up_taps that its settings do not make"):
+        from_nvidia(KWARGS | {"filter_size": 8}, state, {})
     part = {k: v for k, v in state.items() if k != "synthesis.input.phases"}
     with pytest.raises(ModelFileError, match="input.phases"):
-        from_nvidia(KWARGS, part)
+        from_nvidia(KWARGS, part, {})

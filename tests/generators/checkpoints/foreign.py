@@ -322,4 +322,5 @@ def same(found, wanted, c=None):
 def refused(path, words):
     with pytest.raises(ModelFileError, match=words) as caught:
         read_checkpoint(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    message = str(caught.value)
+    assert message.startswith(f"{path} ") and message.count(str(path)) == 1 and "\n" not in message

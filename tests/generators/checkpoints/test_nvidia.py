@@ -165,6 +165,13 @@ def test_one_tensor_under_many_names_takes_no_memory(tmp_path):
     refused(write(tmp_path / "m", dumped(tree)), "far more than it holds")
 
 
+def test_one_array_under_many_names_takes_no_memory(tmp_path):
+    whole = tensorflow(tiny_generator(w_dim=256, mapping_layers=1, z_dim=256))
+    held = whole[2].components["mapping"].variables
+    held += [(f"Dense{i}/weight", held[0][1]) for i in range(1, 4000)]
+    refused(write(tmp_path / "m", dumped(whole)), "far more than it holds")
+
+
 def test_values_without_end_are_not_looked_into(tmp_path):
     endless = (0,)
     for _ in range(60):  # 2^60 zeros for anyone who shows, hashes, copies or counts them
@@ -189,15 +196,15 @@ def test_values_without_end_are_not_looked_into(tmp_path):
     refused(write(tmp_path / "m", dumped({"G_ema": Reference(endless)})), "array of a tuple")
 
 
-def test_modules_that_hold_themselves(tmp_path):
+def test_modules_that_hold_themselves():
     loop = StandIn("Generator", {"_modules": {}})
     loop.state["_modules"]["again"] = loop
     with pytest.raises(ModelFileError, match="modules without end"):
-        read_nvidia(tmp_path / "m", {"G_ema": loop}, {})
+        read_nvidia({"G_ema": loop}, {})
     circle = StandIn("Network", {"components": {}})
     circle.state["components"] |= {"a": circle, "b": circle}
     with pytest.raises(ModelFileError, match="networks without end"):
-        read_tensorflow(tmp_path / "m", (circle,), {})
+        read_tensorflow((circle,), {})
 
 
 # TensorFlow's pickles
@@ -270,10 +277,11 @@ def test_older_generators_are_named(tmp_path):
 def test_stylegan3_settings_beyond_its_weights(tmp_path):
     sizes = {"z_dim": 8, "c_dim": 0, "w_dim": 8, "img_resolution": 64, "img_channels": 3}
     for more, words in (
-        ({"channel_max": 4096, "channel_base": 2**20}, "far more than it holds"),
+        ({"channel_max": 4096, "channel_base": 2**20}, "holds nothing for .*, its settings want"),
+        ({"num_critical": 99}, "has settings that do not fit together .num_critical is 99; no StyleGAN3"),
         ({"channel_max": 2**20}, "channel_max 1048576"),
         ({"img_resolution": 2**30}, "img_resolution"),
-        ({"freqs": 3}, "no setting freqs"),
+        ({"freqs": 3}, "sets freqs, which StyleGAN3 does not know"),
     ):
         parts = {"synthesis": module("SynthesisNetwork", modules={"input": module("SynthesisInput")})}
         whole = module("Generator", modules=parts, _init_kwargs=EasyDict(sizes | more))

@@ -15,7 +15,7 @@ import torch
 from generators import load
 from generators.checkpoints.ours import save_model
 from generators.checkpoints.rosinality import to_state
-from generators.errors import ModelFileError
+from generators.errors import ModelFileError, naming
 from generators.unpickle.allowed import StandIn
 from generators.unpickle.machine import read_pickle
 from generators.unpickle.torch_save import load_storage, load_torch
@@ -26,7 +26,8 @@ from tests.generators.checkpoints.foreign import dumped, nvidia, saved, tensorfl
 
 
 def read(data):
-    return read_pickle(io.BytesIO(data), "file.pkl", storage=load_storage)
+    with naming("file.pkl"):
+        return read_pickle(io.BytesIO(data), storage=load_storage)
 
 
 PLAIN = {
@@ -143,7 +144,7 @@ def test_nothing_hostile_runs(tmp_path):
     for how in ({}, {"_use_new_zipfile_serialization": False}):
         file = io.BytesIO(saved({"g_ema": Call(eval, f"open({str(sentinel)!r}, 'w')")}, **how))
         with pytest.raises(ModelFileError, match="builtin.*eval"):
-            load_torch(file, "file.pt")
+            load_torch(file)
     assert not sentinel.exists()
     pickle.loads(next(data for name, data, _ in hostile(sentinel) if name == "eval"))
     assert sentinel.exists()  # so the streams do what they are meant to
@@ -219,7 +220,7 @@ def test_bombs_take_no_memory(name, monkeypatch):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     data = bombs()[name]
     with pytest.raises(ModelFileError):
-        load_torch(io.BytesIO(data), "file.pt") if name == "legacy storage" else read(data)
+        load_torch(io.BytesIO(data)) if name == "legacy storage" else read(data)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
 
 
@@ -242,7 +243,7 @@ def test_archives_that_declare_more_than_they_hold():
     honest = saved(torch.zeros(4))
     with zipfile.ZipFile(io.BytesIO(honest)) as inner:
         pickled = next(inner.read(name) for name in inner.namelist() if name.endswith("data.pkl"))
-    assert torch.equal(load_torch(io.BytesIO(archive(pickled)), "file.pt"), torch.zeros(4))
+    assert torch.equal(load_torch(io.BytesIO(archive(pickled))), torch.zeros(4))
     many = pickled.replace(b"K\x04", b"J\xff\xff\xff\x7f")
     for data in (
         archive(pickled, storage=b"\0" * 4),
@@ -250,9 +251,9 @@ def test_archives_that_declare_more_than_they_hold():
         archive(pickled, compression=zipfile.ZIP_DEFLATED, storage=b"\0" * 2**24),
     ):
         with pytest.raises(ModelFileError, match="declares|reaches beyond"):
-            load_torch(io.BytesIO(data), "file.pt")
+            load_torch(io.BytesIO(data))
     with pytest.raises(ModelFileError, match="not of torch.save"):
-        load_torch(io.BytesIO(archive(pickled).replace(b"data.pkl", b"beta.pkl")), "file.pt")
+        load_torch(io.BytesIO(archive(pickled).replace(b"data.pkl", b"beta.pkl")))
 
 
 # Fuzz

@@ -203,7 +203,7 @@ def test_containers_without_end(generator, tmp_path):
         for _ in range(3):
             wide = [wide] * 2_000
         (tmp_path / "b.pt").write_bytes(pickle.dumps(wide))
-        with pytest.raises(LatentFileError, match="b.pt.* makes far more bytes than it holds"):
+        with pytest.raises(LatentFileError, match="b.pt cannot be read as .pt: it makes far more bytes than it holds"):
             load_latent(tmp_path / "b.pt", generator)
 
 
