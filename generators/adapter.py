@@ -104,11 +104,8 @@ def adapt(
     adapter.eval().requires_grad_(False).to(device)
     measure_styles(adapter)
     measure_images(adapter)
-    if img_resolution not in (None, adapter.img_resolution):
-        raise GeneratorError(f"{adapter.name} draws {adapter.img_resolution} px; img_resolution says {img_resolution}")
     adapter.ws_resolutions = ws_resolutions or (adapter.img_resolution,) * adapter.num_ws
-    if len(adapter.ws_resolutions) != adapter.num_ws:
-        raise GeneratorError(f"{len(adapter.ws_resolutions)} ws_resolutions came; {adapter.name} has {adapter.num_ws}")
+    check_layout(adapter, img_resolution)
     return adapter
 
 
@@ -173,6 +170,14 @@ def trial_codes(adapter: Adapter, count: int) -> tuple[Tensor, Tensor | None]:
     z = torch.randn(count, adapter.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
     c = torch.eye(adapter.c_dim, device=device)[torch.arange(count) % adapter.c_dim] if adapter.c_dim else None
     return z, c
+
+
+def check_layout(adapter: Adapter, img_resolution: int | None) -> None:
+    """GeneratorError where sizes that the caller gave are not those that were measured."""
+    if img_resolution not in (None, adapter.img_resolution):
+        raise GeneratorError(f"{adapter.name} draws {adapter.img_resolution} px; img_resolution says {img_resolution}")
+    if len(adapter.ws_resolutions) != adapter.num_ws:
+        raise GeneratorError(f"{len(adapter.ws_resolutions)} ws_resolutions came; {adapter.name} has {adapter.num_ws}")
 
 
 def check_shape(adapter: Adapter, drawn: object) -> None:

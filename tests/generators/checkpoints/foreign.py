@@ -10,11 +10,8 @@ from contextlib import contextmanager
 from unittest import mock
 
 import numpy as np
-import pytest
 import torch
 
-from generators.checkpoints.open import read_checkpoint
-from generators.errors import ModelFileError
 from generators.stylegan2 import StyleGAN2
 from generators.stylegan3 import StyleGAN3Config
 
@@ -231,37 +228,7 @@ def nvidia3(g):
 def tensorflow(generator: StyleGAN2, scoped=False, average=True):
     """(G, D, Gs) of NVIDIA's TensorFlow code, from our weights."""
     config, state = generator.config, {k: v.numpy() for k, v in generator.state_dict().items()}
-    variables = {"mapping": [], "synthesis": [("4x4/Const/const", state["start"])]}
-    for i in range(config.mapping_layers):
-        variables["mapping"] += [
-            (f"Dense{i}/weight", state[f"map.layers.{i}.weight"].T.copy()),
-            (f"Dense{i}/bias", state[f"map.layers.{i}.bias"]),
-        ]
-    if config.c_dim:
-        variables["mapping"] += [
-            ("LabelEmbed/weight", state["map.embed.weight"].T.copy()),
-            ("LabelEmbed/bias", state["map.embed.bias"]),
-        ]
-    names, count = {"conv0": "Conv0_up", "conv1": "Conv1", "torgb": "ToRGB", "skip": "Skip"}, 0
-    for i, block in enumerate(generator.blocks):
-        for part, theirs in names.items():
-            if getattr(block, part) is None:
-                continue
-            ours, scope = f"blocks.{i}.{part}", f"{4 << i}x{4 << i}/{'Conv' if not i and part == 'conv1' else theirs}"
-            kernel = state[f"{ours}.weight"]
-            kernel = kernel[:, :, ::-1, ::-1] if part in ("conv0", "skip") else kernel
-            found = [("weight", kernel.transpose(2, 3, 1, 0).copy())]
-            if part != "skip":
-                found += [
-                    ("mod_weight", state[f"{ours}.affine.weight"].T.copy()),
-                    ("mod_bias", state[f"{ours}.affine.bias"] - 1),
-                    ("bias", state[f"{ours}.bias"]),
-                ]
-            if part.startswith("conv"):
-                found.append(("noise_strength", state[f"{ours}.noise_strength"][()]))  # a numpy scalar, as TF gives it
-                variables["synthesis"].append((f"noise{count}", state[f"{ours}.noise_const"][None, None]))
-                count += 1
-            variables["synthesis"] += [(f"{scope}/{name}", value) for name, value in found]
+    variables = {"mapping": mapping_variables(config, state), "synthesis": synthesis_variables(generator, state)}
     settings = EasyDict(resolution=config.img_resolution, mapping_lrmul=config.mapping_lr, conv_clamp=config.conv_clamp)
     if scoped:
         flat = [(f"G_{part}/{name}", value) for part, all_ in variables.items() for name, value in all_]
@@ -270,6 +237,42 @@ def tensorflow(generator: StyleGAN2, scoped=False, average=True):
     own = [("lod", state["w_avg"][0])] + ([("dlatent_avg", state["w_avg"])] if average else [])
     whole = network("Gs", own, EasyDict(parts), settings)
     return whole, network("D", [("4x4/Conv/weight", state["start"])], {}, EasyDict()), whole
+
+
+def mapping_variables(config, state):
+    found = []
+    for i in range(config.mapping_layers):
+        found.append((f"Dense{i}/weight", state[f"map.layers.{i}.weight"].T.copy()))
+        found.append((f"Dense{i}/bias", state[f"map.layers.{i}.bias"]))
+    if config.c_dim:
+        found.append(("LabelEmbed/weight", state["map.embed.weight"].T.copy()))
+        found.append(("LabelEmbed/bias", state["map.embed.bias"]))
+    return found
+
+
+def synthesis_variables(generator, state):
+    found = [("4x4/Const/const", state["start"])]
+    names, count = {"conv0": "Conv0_up", "conv1": "Conv1", "torgb": "ToRGB", "skip": "Skip"}, 0
+    for i, block in enumerate(generator.blocks):
+        for part, theirs in names.items():
+            if getattr(block, part) is None:
+                continue
+            ours, scope = f"blocks.{i}.{part}", f"{4 << i}x{4 << i}/{'Conv' if not i and part == 'conv1' else theirs}"
+            kernel = state[f"{ours}.weight"]
+            kernel = kernel[:, :, ::-1, ::-1] if part in ("conv0", "skip") else kernel
+            own = [("weight", kernel.transpose(2, 3, 1, 0).copy())]
+            if part != "skip":
+                own += [
+                    ("mod_weight", state[f"{ours}.affine.weight"].T.copy()),
+                    ("mod_bias", state[f"{ours}.affine.bias"] - 1),
+                    ("bias", state[f"{ours}.bias"]),
+                ]
+            if part.startswith("conv"):
+                own.append(("noise_strength", state[f"{ours}.noise_strength"][()]))  # a numpy scalar, as TF gives it
+                found.append((f"noise{count}", state[f"{ours}.noise_const"][None, None]))
+                count += 1
+            found += [(f"{scope}/{name}", value) for name, value in own]
+    return found
 
 
 def network(name, variables, components, settings):
@@ -293,34 +296,3 @@ def saved(thing, **how):
         warnings.simplefilter("ignore")
         torch.save(thing, file, **how)
     return file.getvalue()
-
-
-# For the tests that read them
-
-
-def with_mean(generator):
-    generator.w_avg.copy_(torch.randn(generator.w_dim, generator=torch.Generator().manual_seed(7)))
-    return generator
-
-
-def write(path, data):
-    path.write_bytes(data)
-    return path
-
-
-def rendered(generator, c=None):
-    z = torch.randn(2, generator.z_dim, generator=torch.Generator().manual_seed(3))
-    ws = generator.mapping(z, c, truncation_psi=0.7)
-    return ws, generator.synthesis(ws, generator.fixed_noise(2))
-
-
-def same(found, wanted, c=None):
-    for a, b in zip(rendered(found, c), rendered(wanted, c), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
-
-
-def refused(path, words):
-    with pytest.raises(ModelFileError, match=words) as caught:
-        read_checkpoint(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path} ") and message.count(str(path)) == 1 and "\n" not in message

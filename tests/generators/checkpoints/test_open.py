@@ -10,7 +10,8 @@ from generators.checkpoints.ours import load_model, save_model
 from generators.checkpoints.rosinality import to_state
 from tests.benchmarks.golden import CHECKPOINTS, FILES, differences
 from tests.conftest import tiny_generator
-from tests.generators.checkpoints.foreign import dumped, nvidia, refused, same, saved, with_mean, write
+from tests.generators.checkpoints.foreign import dumped, nvidia, saved
+from tests.generators.checkpoints.reading import refused, same, with_mean, write
 
 
 @pytest.fixture(autouse=True)

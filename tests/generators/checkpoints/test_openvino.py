@@ -12,7 +12,7 @@ from generators.checkpoints.openvino import read_openvino
 from generators.checkpoints.ours import load_model, save_model
 from generators.hub.wheels import WHEELS, located
 from tests.conftest import ROOT
-from tests.generators.checkpoints.foreign import refused
+from tests.generators.checkpoints.reading import refused
 
 GOLDEN = ROOT.parent / "shared" / "mobilestylegan" / "golden.npz"
 

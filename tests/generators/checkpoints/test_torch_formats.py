@@ -10,14 +10,8 @@ from generators.checkpoints.ours import load_model, save_model
 from generators.checkpoints.rosinality import to_state
 from generators.parts.pyramid import Pyramid, PyramidConfig
 from tests.conftest import tiny_generator
-from tests.generators.checkpoints.foreign import (
-    refused,
-    rendered,
-    same,
-    saved,
-    with_mean,
-    write,
-)
+from tests.generators.checkpoints.foreign import saved
+from tests.generators.checkpoints.reading import refused, rendered, same, with_mean, write
 
 CHECKPOINTS = Path(__file__).resolve().parents[4] / "shared" / "checkpoints"
 

@@ -1,11 +1,14 @@
 """A server of files on 127.0.0.1 that misbehaves as it is told to, for the tests of downloads."""
 
 import hashlib
+import random
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+CONTENT = random.Random(1).randbytes(30_000)  # of a file
 
 
 class Files(ThreadingHTTPServer):

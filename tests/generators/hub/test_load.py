@@ -13,7 +13,8 @@ from generators.hub import names as hub
 from generators.hub import wheels
 from generators.hub.catalogue import Checkpoint
 from tests.conftest import ROOT, tiny_generator
-from tests.generators.checkpoints.foreign import dumped, nvidia, write
+from tests.generators.checkpoints.foreign import dumped, nvidia
+from tests.generators.checkpoints.reading import write
 
 
 def test_importing_the_packages_loads_no_torch():
