@@ -56,7 +56,7 @@ class Adapter(Generator):
         return self.answer(ws).float() * gain - (1 + low * gain)  # from -1 to 1 it stays what it is, exactly
 
     def answer(self, ws: Styles) -> Any:
-        """What the network itself gives, in its own range."""
+        """The network's own result, in its own range."""
         code = ws[:, 0] if self.num_ws == 1 else ws
         parts = (code,) if self.mapper is not None or not self.c_dim else code.split([self.z_dim, self.c_dim], dim=1)
         first = parts[0][:, :, None, None] if self.spatial else parts[0]
@@ -216,7 +216,7 @@ def attempt(adapter: Adapter, what: str, call: Callable[[], Any], more: str = ""
 
 
 def first_of(result: Any) -> Any:
-    """Of several results the first."""
+    """The first of several results."""
     return result[0] if isinstance(result, (tuple, list)) and result else result
 
 

@@ -32,7 +32,7 @@ class AutoencoderConfig:
             raise GeneratorError(f"dim is {self.dim}, widths {self.widths}; give dim 1 or more, and conv a width")
 
     def sizes(self) -> tuple[int, ...]:
-        """Of the feature maps, in px: the picture's, then each half of the one before, rounded up."""
+        """The sizes of the feature maps, in px: the picture's, then each half of the one before, rounded up."""
         return tuple(-(-self.img_resolution // 2**i) for i in range(len(self.widths)))
 
 

@@ -59,7 +59,7 @@ def statistics_of(w: Float[Tensor, "count w_dim"]) -> Statistics:
 
 
 class Kept:
-    """What was computed from tensors, until one of them is replaced or changes.
+    """Results computed from tensors, kept until one of them is replaced or changes.
 
     torch counts the writes to a tensor, though not those of fused optimizers, nor any through `.data`: so the norms are
     compared as well.
@@ -144,8 +144,10 @@ class Generator(nn.Module):
         return self.synthesis(ws, noise, resolution=resolution)
 
     def rendering(self, resolution: int) -> str:
-        """What `synthesis` gives at a resolution: "full", the picture itself; "averaged", its pixels averaged, exactly;
-        "skip", what the RGB outputs up to there add up to; "fitted", an estimate by a small head, near the average.
+        """The kind of picture that `synthesis` gives at a resolution.
+
+        "full": the picture itself; "averaged": its pixels averaged, exactly; "skip": what the RGB outputs up to there
+        add up to; "fitted": an estimate by a small head, near the average.
         """
         return "full" if resolution == self.img_resolution else "averaged"
 
@@ -185,11 +187,11 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def sample_w(self, count: int, seed: int = 0) -> Float[Tensor, "count w_dim"]:
-        """So many mapped samples, the same on every device for a given seed; classes are drawn too."""
+        """Mapped samples, as many as count says, the same on every device for a given seed; classes are drawn too."""
         return self.mapping(*self.sample_z(count, torch.Generator().manual_seed(seed)))[:, 0]
 
     def statistics(self, *, samples: int = 10_000, seed: int = 0, unbent: bool = False) -> Statistics:
-        """Of W, or of W as `unbent` gives it, from so many samples; measured once for the same weights."""
+        """The statistics of W, or of W as `unbent` gives it, from samples; measured once for the same weights."""
 
         def measure() -> Statistics:
             with torch.autocast(self.w_avg.device.type, enabled=False):  # whoever asks first, all get the same
@@ -217,7 +219,7 @@ class Generator(nn.Module):
 
     @property
     def subject(self) -> str:
-        """What it draws, as its card says: "face", or anything else; models in colour without a word draw faces."""
+        """The thing it draws, by its card: "face", or anything else; models in colour without a word draw faces."""
         return str(self.card.get("subject") or ("face" if self.img_channels == 3 else "other"))
 
     def sha256(self) -> str:

@@ -27,7 +27,7 @@ class MobileStyleGANConfig:
     preview: bool = False  # a small head that draws the picture at a quarter of its size
 
     def resolutions(self) -> tuple[int, ...]:
-        """Of the feature maps: 4, 8, ... img_resolution / 2; GeneratorError where the settings do not fit."""
+        """The sizes of the feature maps: 4, 8, ... img_resolution / 2; GeneratorError where the settings do not fit."""
         k = int(log2(max(self.img_resolution, 1)))
         if self.img_resolution != 2**k or k < 3 or len(self.channels) != k - 2:
             have = f"{self.img_resolution} px with {len(self.channels)} channels"
@@ -64,7 +64,8 @@ def inverse_haar(x: Float[Tensor, "batch c4 h w"]) -> Float[Tensor, "batch c h2 
     """
     batch, channels, height, width = x.shape
     a, b, c, d = x.permute(0, 2, 3, 1).chunk(4, dim=3)
-    up, down, rise, fall = a + b, a - b, c + d, c - d
+    up, down = a + b, a - b
+    rise, fall = c + d, c - d
     upper, lower = torch.cat([up + rise, up - rise], dim=3), torch.cat([down + fall, down - fall], dim=3)
     rows = torch.stack([upper, lower], dim=2) * 0.5
     return rows.reshape(batch, 2 * height, 2 * width, channels // 4).permute(0, 3, 1, 2)
@@ -157,8 +158,8 @@ class MobileStyleGAN(Generator):
     def __init__(self, config: MobileStyleGANConfig) -> None:
         super().__init__()
         self.config, resolutions = config, config.resolutions()
-        self.z_dim, self.w_dim, self.img_resolution, self.img_channels = config.z_dim, config.w_dim, 0, 3
-        self.img_resolution = config.img_resolution
+        self.z_dim, self.w_dim = config.z_dim, config.w_dim
+        self.img_resolution, self.img_channels = config.img_resolution, 3
         self.ws_resolutions = (4, *(r for r in resolutions[1:] for _ in range(3)), config.img_resolution)
         self.num_ws = len(self.ws_resolutions)
         self.noise_shapes = ((4, 4), *((r, r) for r in resolutions[1:] for _ in range(2)))
@@ -187,7 +188,7 @@ class MobileStyleGAN(Generator):
         return inverse_haar(bands) if size == self.img_resolution else bands[:, :3] / 2
 
     def last_styles(self, ws: Styles) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the last block and the picture multiply their features by."""
+        """The factors of the features in the last block and in the picture."""
         block = self.blocks[-1]
         assert isinstance(block, Block)
         maps = (block.up, block.conv0.affine, block.conv1.affine, self.bands.affine)

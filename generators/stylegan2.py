@@ -52,7 +52,7 @@ class StyleGAN2Config:
         return min(self.channel_base // resolution, self.channel_max)
 
     def resolutions(self) -> tuple[int, ...]:
-        """Of the feature maps: 4, 8, ... up to img_resolution / subpixel; GeneratorError if that is not 4 * 2^k."""
+        """The sizes of the feature maps: 4, 8, ... img_resolution / subpixel; GeneratorError if that is not 4 * 2^k."""
         if self.subpixel not in (1, 2):
             raise GeneratorError(f"subpixel is {self.subpixel}; 1 and 2 can be had")
         top = self.img_resolution // self.subpixel
@@ -188,7 +188,8 @@ class StyleGAN2(Generator):
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()
         self.config, resolutions = config, config.resolutions()
-        self.z_dim, self.w_dim, self.c_dim = config.z_dim, config.w_dim, config.c_dim
+        self.z_dim, self.w_dim = config.z_dim, config.w_dim
+        self.c_dim = config.c_dim
         self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
         layers = [4] + [r for r in resolutions[1:] for _ in range(2)]  # one entry a convolution
         self.ws_resolutions = (*layers, config.img_resolution)  # the last RGB output has a style of its own

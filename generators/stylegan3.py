@@ -64,7 +64,7 @@ class StyleGAN3Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Signal:
-    """What runs between two layers, frequencies in cycles across the image (Karras et al. 2021, section 3.2)."""
+    """The picture between two layers, frequencies in cycles across the image (Karras et al. 2021, section 3.2)."""
 
     cutoff: float  # highest frequency that a filter leaves as it is
     half_width: float  # of the filter's transition
@@ -74,7 +74,7 @@ class Signal:
 
     @property
     def resolution(self) -> int:
-        """Of a picture with these frequencies, as the nearest of 4, 8, 16, ... pixels."""
+        """The size of a picture with these frequencies, as the nearest of 4, 8, 16, ... pixels."""
         return 2 ** floor(log2(2 * self.cutoff) + 0.5 + 1e-9)  # half an octave goes up, on any machine
 
 
@@ -148,7 +148,7 @@ class FourierFeatures(nn.Module):
         return torch.stack(rows, dim=1).reshape(-1, 3, 3)
 
     def coordinates(self) -> Float[Tensor, " size"]:
-        """Of the samples of a row; the image reaches from -0.5 to 0.5."""
+        """The places of a row's samples; the image reaches from -0.5 to 0.5."""
         size = self.signal.size
         return (torch.arange(size, device=self.freqs.device) - (size - 1) / 2) / self.signal.rate
 
@@ -168,7 +168,8 @@ class Layer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(after.channels))
         self.register_buffer("magnitude_ema", torch.ones(()))  # mean square of what comes in, over the training
         rate = config.lrelu_upsampling * max(before.rate, after.rate)
-        self.up, self.down, self.clamp = rate // before.rate, rate // after.rate, config.conv_clamp
+        self.up, self.down = rate // before.rate, rate // after.rate
+        self.clamp = config.conv_clamp
         up, down = config.filter_size * self.up, config.filter_size * self.down
         self.register_buffer("up_taps", low_pass(up, before.cutoff, before.half_width, rate), persistent=False)
         taps = low_pass(down, after.cutoff, after.half_width, rate, radial=radial)
@@ -220,7 +221,8 @@ class StyleGAN3(Generator):
     def __init__(self, config: StyleGAN3Config) -> None:
         super().__init__()
         self.config, after = config, signals(config)
-        self.z_dim, self.w_dim, self.c_dim = config.z_dim, config.w_dim, config.c_dim
+        self.z_dim, self.w_dim = config.z_dim, config.w_dim
+        self.c_dim = config.c_dim
         self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
         self.ws_resolutions = (after[0].resolution, *(signal.resolution for signal in after))
         self.num_ws, self.w_slope = config.num_layers + 2, 0.2

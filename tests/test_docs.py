@@ -1,4 +1,4 @@
-"""The documents do what they say: README's Python runs, its commands parse, and the recipes of the map work as written."""
+"""The documents do what they say: README's Python runs, its commands parse, the recipes of the map work."""
 
 import os
 import re
@@ -84,7 +84,9 @@ def test_a_command_of_the_documents_is_one(page, command):
 
 
 def test_every_command_is_shown_in_the_readme():
-    shown = {command.split()[1] for page, command in commands() if page == "README.md" and command.startswith("latent ")}
+    shown = {
+        command.split()[1] for page, command in commands() if page == "README.md" and command.startswith("latent ")
+    }
     assert set(main.list_commands(click.Context(main))) <= shown
 
 

@@ -47,7 +47,7 @@ def as_stylegan2_pytorch(generator: Generator) -> Callable[[Path], None]:
 
 
 def beyond_stylegan2_pytorch(config: StyleGAN2Config) -> str:
-    """What of these settings stylegan2-pytorch lacks, in words; empty where it lacks nothing."""
+    """The settings among these that stylegan2-pytorch lacks, in words; empty where it lacks nothing."""
     has = {
         f"the {config.architecture} architecture": config.architecture != "skip",
         "spatial style maps": any(config.spatial),

@@ -151,9 +151,8 @@ def renamed(tensors: dict[str, Tensor], resolution: int) -> dict[str, Tensor]:
         if name.endswith("resample_filter"):
             continue
         if network == "mapping":
-            ours[rest if rest == "w_avg" else f"map.layers.{rest[2:]}" if rest.startswith("fc") else f"map.{rest}"] = (
-                value
-            )
+            inner = f"layers.{rest[2:]}" if rest.startswith("fc") else rest
+            ours["w_avg" if rest == "w_avg" else f"map.{inner}"] = value
         elif rest == "b4.const":
             ours["start"] = value[None]
         else:

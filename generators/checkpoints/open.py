@@ -95,7 +95,7 @@ def read(path: Path, card: dict[str, object]) -> Generator:
 
 
 def is_graph(head: bytes) -> bool:
-    """Whether a file starts as XML does."""
+    """Tells a file that starts as XML does."""
     return head.lstrip().startswith((b"<?xml", b"<net"))
 
 
@@ -118,7 +118,7 @@ def read_torch(saved: Any, card: dict[str, object]) -> Generator:
 
 
 def describe(generator: Generator) -> dict[str, object]:
-    """What a model is, for people and for JSON."""
+    """A model in words and numbers, for people and for JSON."""
     own = [p.numel() for name, p in generator.named_parameters() if not name.startswith(("encoder.", "discriminator."))]
     card = generator.card
     return {
@@ -137,7 +137,7 @@ def describe(generator: Generator) -> dict[str, object]:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is laid out as safetensors: the length of a header, and the header's first brace."""
+    """Tells a file that is laid out as safetensors, by the length of a header, and the header's first brace."""
     try:
         with path.open("rb") as file:
             return file.read(9)[8:] == b"{"

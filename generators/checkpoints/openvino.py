@@ -29,7 +29,8 @@ SHAPES = {  # sha256 of `Graph.shape`
     SYNTHESIS: "a9db08caab1ee5f45d883077c35df973bd736e8b63ed5f56545c5800f7d42f4d",
 }
 INSIDE = "random_face/data/"  # where the wheel keeps them
-LARGEST_XML, LARGEST_BIN, MOST_ELEMENTS = 2_000_000, 64_000_000, 20_000
+LARGEST_XML, LARGEST_BIN = 2_000_000, 64_000_000
+MOST_ELEMENTS = 20_000
 AFFINES = (
     "first.affine",
     *(f"blocks.{i}.{part}" for i in range(7) for part in ("up", "conv0.affine", "conv1.affine")),
@@ -53,7 +54,7 @@ def read_openvino(path: Path, card: dict[str, object]) -> MobileStyleGAN:
 
 
 def is_wheel(path: Path) -> bool:
-    """Whether a zip holds the files of the wheel random-face."""
+    """Tells a zip that holds the files of the wheel random-face."""
     try:
         with ZipFile(path) as archive:
             return f"{INSIDE}{SYNTHESIS}.xml" in archive.namelist()
@@ -202,7 +203,8 @@ def synthesis_weights(graph: Graph) -> dict[str, Tensor]:
     for name in CONVS:
         if name != "first":
             tensors[f"{name}.depthwise"] = next(rest).flatten(1, 2)
-        tensors[f"{name}.weight"], noise, bias = next(rest), next(rest)[0, 0], next(rest)
+        tensors[f"{name}.weight"] = next(rest)
+        noise, bias = next(rest)[0, 0], next(rest)
         strength = noise.double().square().mean().sqrt().float()  # so that the map has unit variance, as drawn ones
         tensors |= {f"{name}.noise_strength": strength, f"{name}.noise_const": noise / strength.clamp_min(1e-12)}
         tensors[f"{name}.bias"] = bias.flatten()
@@ -212,7 +214,7 @@ def synthesis_weights(graph: Graph) -> dict[str, Tensor]:
 
 
 def is_fixed(values: Tensor) -> bool:
-    """Whether a constant is a filter of the Haar transform or the slope of a leaky ReLU, which every such graph has."""
+    """Tells a filter of the Haar transform or the slope of a leaky ReLU, which every such graph has, from a weight."""
     return values.ndim == 5 and 2 in values.shape[3:] or tuple(values.shape) == (1,)
 
 

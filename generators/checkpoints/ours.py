@@ -75,7 +75,10 @@ def assemble(architecture: str, config: object, tensors: dict[str, torch.Tensor]
 
 
 def fill(header: dict, tensors: dict[str, torch.Tensor]) -> Generator:
-    """What a header describes, with these weights: frozen, in eval mode, float32; ModelFileError where they differ."""
+    """The generator of a header with these weights: frozen, in eval mode, float32.
+
+    ModelFileError where they differ.
+    """
     try:
         with torch.device("meta"):  # shapes first: no header makes us take memory that its weights do not fill
             wanted = build(header).state_dict()

@@ -27,7 +27,8 @@ def read_psp(saved: dict, card: dict[str, object]) -> StyleGAN2:
     generator = from_state(decoder, average if isinstance(average, Tensor) else None, card)
     encoder = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
     options = saved.get("opts")
-    options = options if isinstance(options, dict) else vars(options) if hasattr(options, "__dict__") else {}
+    if not isinstance(options, dict):
+        options = vars(options) if hasattr(options, "__dict__") else {}
     why = add_encoder(generator, encoder, options, average) if encoder else "the file holds none"
     if why:
         remark(generator.card, "left_out", f"the encoder: {why}")

@@ -112,7 +112,7 @@ def noise_sizes(blocks: int) -> list[tuple[str, int]]:
 
 
 def is_enlarged_rgb(key: str) -> bool:
-    """Whether a name is of the RGB output that each doubling has."""
+    """Tells the name of the RGB output that each doubling has."""
     return key.startswith("to_rgbs.") and key.endswith(".conv.weight")
 
 

@@ -107,6 +107,7 @@ def config_of(tensors: dict[str, Tensor], settings: dict) -> StyleGAN2Config:
     inner = tensors["map.layers.0.weight"].shape[0]
     skip, rgb = "blocks.1.skip.weight" in tensors, "blocks.0.torgb.weight" in tensors
     kernel, clamp = settings.get("resample_kernel"), settings.get("conv_clamp")
+    plain = "skip" if rgb or blocks == 1 else "orig"
     return StyleGAN2Config(
         img_resolution=4 << (blocks - 1),
         img_channels=tensors[f"blocks.{blocks - 1}.torgb.weight"].shape[0],
@@ -118,7 +119,7 @@ def config_of(tensors: dict[str, Tensor], settings: dict) -> StyleGAN2Config:
         mapping_width=inner if depth > 1 and inner != w_dim else None,
         embed_dim=None if embed is None or embed.shape[0] == w_dim else embed.shape[0],
         channels=tuple(tensors[f"blocks.{i}.conv1.weight"].shape[0] for i in range(blocks)),
-        architecture="resnet" if skip else "skip" if rgb or blocks == 1 else "orig",
+        architecture="resnet" if skip else plain,
         resample=taps(torch.tensor(kernel, dtype=torch.float32) if is_line(kernel) else None),
         conv_clamp=float(clamp) if isinstance(clamp, int | float) else None,
     )

@@ -158,7 +158,7 @@ def receive(
 
 
 def answered(error: HTTPError, address: str, part: Path) -> Exception:
-    """What a status above 400 means."""
+    """The failure that a status above 400 means."""
     if error.code == 416:  # part is as long as the file, or longer: not the same file
         part.unlink(missing_ok=True)
         return Passing("the part that was there did not fit")
@@ -233,7 +233,7 @@ def guarded(path: Path) -> Iterator[None]:
 
 
 def is_address(text: str) -> bool:
-    """Whether text is a well-formed http or https address."""
+    """Tells a well-formed http or https address."""
     try:
         found = urlsplit(text)
         host = (found.hostname or "").encode("idna")

@@ -13,7 +13,7 @@ from generators.storage import sha256_of, write_bytes
 
 @dataclass(frozen=True)
 class Note:
-    """What is known of a fetched file."""
+    """The facts that are kept of a fetched file."""
 
     name: str  # or address
     sha256: str  # of the file that came first
@@ -22,7 +22,7 @@ class Note:
 
 
 def noted(path: Path) -> Note | None:
-    """What was noted when a file first came, None where nothing was; DownloadError where it cannot be read."""
+    """The note of the day when a file first came, None where there is none; DownloadError where it cannot be read."""
     try:
         about = json.loads(ledger(path).read_text())
         return Note(str(about["name"]), str(about["sha256"]), int(about["bytes"]), str(about["date"]))

@@ -45,7 +45,7 @@ def downloads() -> Path:
 
 
 def is_offline() -> bool:
-    """Whether LATENT_OFFLINE forbids to download: any value but empty and 0."""
+    """Says if LATENT_OFFLINE forbids to download: any value but empty and 0."""
     return os.environ.get("LATENT_OFFLINE", "") not in ("", "0")
 
 
@@ -108,7 +108,7 @@ def find(name: str) -> Path:
 
 
 def is_remote(name: str) -> bool:
-    """Whether a name is of a file that has to be fetched before it can be loaded."""
+    """Tells the name of a file that has to be fetched before it can be loaded."""
     return name.startswith(REMOTE) or name in checkpoints() or name in WHEELS
 
 

@@ -73,7 +73,7 @@ def find_wheel(name: str, folder: Path) -> Path | None:
 
 
 def is_here(name: str, folder: Path) -> bool:
-    """Whether `find_wheel` has something to find, without a look inside."""
+    """Says if `find_wheel` has something to find, without a look inside."""
     return place(name, folder).is_file() or located(WHEELS[name]) is not None
 
 

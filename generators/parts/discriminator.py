@@ -36,7 +36,8 @@ class Discriminator(nn.Module):
         self.from_rgb = EqualConv(
             config.img_channels * 3 * config.subpixel**2, config.channels[top - 2], 3, activate=True
         )
-        self.convs, self.downs, self.heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
+        self.convs, self.downs = nn.ModuleList(), nn.ModuleList()
+        self.heads = nn.ModuleDict()
         for level in range(top, 2, -1):
             here, below = config.channels[level - 2], config.channels[level - 3]
             self.convs.append(EqualConv(here, here, 3, activate=True))

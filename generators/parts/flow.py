@@ -70,7 +70,7 @@ class Flow(nn.Module):
 
     @property
     def fitted(self) -> bool:
-        """Whether it has learned anything yet."""
+        """Says if it has learned anything yet."""
         return bool(self.last.weight.any())
 
     @torch.no_grad()

@@ -26,7 +26,8 @@ class EqualLinear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs).div_(lr))
         self.bias = nn.Parameter(torch.full((outputs,), bias / lr))
-        self.gain, self.lr, self.activate = lr / inputs**0.5, lr, activate
+        self.gain = lr / inputs**0.5
+        self.lr, self.activate = lr, activate
 
     def forward(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs"]:
         x = F.linear(x, self.weight * self.gain, self.bias * self.lr)
@@ -47,7 +48,8 @@ class EqualConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.gain, self.padding, self.activate = 1 / (inputs * kernel**2) ** 0.5, kernel // 2, activate
+        self.gain = 1 / (inputs * kernel**2) ** 0.5
+        self.padding, self.activate = kernel // 2, activate
 
     def forward(self, x: Float[Tensor, "batch inputs h w"], gain: float = 1.0) -> Float[Tensor, "batch outputs h w"]:
         gain = gain * SQRT2 if self.activate else gain  # leaky ReLU is homogeneous: its gain folds into the weights

@@ -119,7 +119,8 @@ class Pyramid(nn.Module):
 
     def maps(self, image: Float[Tensor, "batch c h w"]) -> dict[int, Tensor]:
         """Feature maps by the halvings that a style takes from them: 4 at 16 px, 5 at 32 px, 6 at 64 px."""
-        x, ends, stages = self.input_layer(image), [], iter(self.body)
+        x, stages = self.input_layer(image), iter(self.body)
+        ends = []
         for count in self.config.units:
             for _ in range(count):
                 x = next(stages)(x)

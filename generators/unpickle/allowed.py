@@ -31,7 +31,7 @@ class Name(str):
 
 @dataclass(eq=False)
 class StandIn:
-    """What a pickled object held, by the name of its class."""
+    """The content of a pickled object, by the name of its class."""
 
     kind: str
     state: dict = field(default_factory=dict)
@@ -99,7 +99,7 @@ def reconstructed(budget: Budget, kind: object, _base: object = None, state: obj
 
 
 def collection(make: Callable) -> Callable[..., object]:
-    """Of sets: they are pickled as a list."""
+    """A builder of sets, which are pickled as a list."""
 
     def collected(budget: Budget, values: object = ()) -> object:
         if type(values) not in (list, tuple):

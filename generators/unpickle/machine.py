@@ -58,7 +58,7 @@ EMPTY: dict[str, Callable[[], object]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict
 
 
 def read_pickle(file: BufferedIOBase, *, storage: Callable[[bytes], Tensor] | None = None) -> Any:
-    """What a pickle holds. ModelFileError names what is refused, or says that it is damaged.
+    """The content of a pickle. ModelFileError names what is refused, or says that it is damaged.
 
     Objects come as `StandIn`, types and functions as `Name`, numpy's numbers as Python's. storage: how to read a torch
     storage that the pickle embeds, as the vector of its values; None refuses those.
@@ -196,7 +196,8 @@ class Machine:
                 args, target = self.stack.pop(), self.stack.pop()
                 self.push(self.call(target, args))
             case "NEWOBJ_EX":
-                _, args, target = self.stack.pop(), self.stack.pop(), self.stack.pop()
+                _, args = self.stack.pop(), self.stack.pop()
+                target = self.stack.pop()
                 self.push(self.call(target, args))
             case "INST":
                 args = tuple(self.items())
@@ -217,7 +218,7 @@ class Machine:
         self.stack.append(value)
 
     def items(self) -> list:
-        """What came since the mark."""
+        """The items since the mark."""
         found, self.stack = self.stack, self.outer.pop()
         return found
 

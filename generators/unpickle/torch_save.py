@@ -25,7 +25,7 @@ LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch wr
 
 
 def load_torch(file: BufferedIOBase) -> Any:
-    """What `torch.save` wrote, on the CPU. ModelFileError where it is damaged or refused.
+    """The content of a file of `torch.save`, on the CPU. ModelFileError where it is damaged or refused.
 
     argparse.Namespace is let through, which holds settings and is made without a call, and so are numpy's numbers and
     arrays, as the file has been looked through.
@@ -43,7 +43,7 @@ def load_torch(file: BufferedIOBase) -> Any:
 
 
 def let_through() -> list[Any]:
-    """What `torch.load` may build besides its own."""
+    """The names that `torch.load` may build besides its own."""
     multiarray = np._core.multiarray  # type: ignore[attr-defined]
     functions = [
         (getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
