@@ -1,4 +1,4 @@
-"""What the machine computes in hardware."""
+"""The machine: its arithmetic in hardware, and its memory."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import torch
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether device computes bf16 in hardware, so that it is the faster choice."""
+    """Tell whether device computes bf16 in hardware, so that it is the faster choice."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and "avx512_bf16" in cpu_flags()

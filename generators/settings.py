@@ -14,7 +14,7 @@ ABOUT = "about"  # key in a field's metadata
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What is known of a setting beside its name, type and default."""
+    """All that is known of a setting beside its name, type and default."""
 
     help: str | Callable[[], str]  # a function is asked when the help is shown
     group: str = ""  # of the command line's help
@@ -26,7 +26,7 @@ class About:
     shown: str | None = None  # the default in words; None: as it is
 
     def refuses(self, value: object) -> str:
-        """What was wanted, where value is not that; empty where it is. None always is."""
+        """Say what was wanted, where value is not that; nothing where it is. None always is."""
         if value is None:
             return ""
         if self.choices:

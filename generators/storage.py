@@ -53,14 +53,14 @@ def replacing(path: str | Path, *, advice: str = ELSEWHERE, sync: bool = False) 
 
 
 def of_the_disk(error: Exception) -> bool:
-    """Whether a writer was refused by the disk; torch has no kind of error of its own for that."""
+    """Tell a disk that refuses from other errors of a writer; torch has no kind of its own for that."""
     if isinstance(error, RuntimeError):
         return "inline_container" in str(error) or "PytorchStreamWriter" in str(error)
     return isinstance(error, OSError | SafetensorError) or "null byte" in str(error)
 
 
 def reason(error: Exception) -> str:
-    """Why the disk refused, in a few words."""
+    """Say in a few words why the disk refused."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full"
     if isinstance(error, FileExistsError | NotADirectoryError):

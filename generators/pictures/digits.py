@@ -30,7 +30,7 @@ class Digit:
 
     @property
     def name(self) -> str:
-        """As a file would be called, in a folder of its label."""
+        """The name of a file of it, in a folder of its label."""
         return f"{self.label}/{self.number:04}.png"
 
     def png(self) -> bytes:
@@ -54,7 +54,7 @@ def digits(part: str | None = None) -> tuple[Digit, ...]:
 
 
 def write(folder: Path) -> None:
-    """All pictures as files, in folders for training and testing, and in those by label."""
+    """Write all pictures as files, in folders for training and testing, and in those by label."""
     for part in PARTS:
         for digit in digits(part):
             path = folder / part / digit.name

@@ -115,7 +115,7 @@ def _unidentified(data: bytes, name: str) -> str:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; damaged EXIF counts as none."""
+    """Turn an image as its EXIF orientation says; damaged EXIF counts as none."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # the pixels are good, whatever its metadata says

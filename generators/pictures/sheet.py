@@ -20,7 +20,8 @@ def sheet(images: list[Image.Image], labels: list[str], columns: int | None = No
     if not images or len(images) != len(labels):
         raise ImageError(f"{len(images)} images and {len(labels)} labels came; a sheet needs one label for each image")
     columns = min(len(images), columns or ceil(sqrt(len(images))))
-    font, gap, text = ImageFont.load_default(size=max(12, tile // 12)), max(4, tile // 24), max(18, tile // 8)
+    font = ImageFont.load_default(size=max(12, tile // 12))
+    gap, text = max(4, tile // 24), max(18, tile // 8)
     rows = ceil(len(images) / columns)
     page = Image.new("RGB", (columns * (tile + gap) + gap, rows * (tile + text + gap) + gap), "white")
     draw = ImageDraw.Draw(page)

@@ -154,12 +154,12 @@ def shown(names: Iterable[str], source: Path) -> list[str]:
 
 
 def is_digits(source: str | Path) -> bool:
-    """Whether a source is the word for the bundled digits, and no file or folder of that name."""
+    """Tell whether a source is the word for the bundled digits, and no file or folder of that name."""
     return str(source) == WORD and not Path(source).exists()
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file is a zip, by its content or, where that is damaged, by its name."""
+    """Recognise a zip by its content or, where that is damaged, by its name."""
     try:
         return path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)
     except (OSError, ValueError):
