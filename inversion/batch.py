@@ -25,7 +25,7 @@ def invert_files(inverter: Inverter, photos: Sequence[Picture], out: Path, watch
 
     Writes STEM.latent.safetensors, STEM.png (reconstruction) and STEM.target.png into out, and report.json, all
     records so far, after every batch. A record holds file and either error, or latent (its path), seconds, steps,
-    psnr_db, ssim, identity (None without a face), losses and peak_memory_mb, the process's so far. Ctrl-C ends a search
+    psnr_db, ssim, identity (None without a face), losses and peak_memory_mb, the process's so far. Ctrl-C ends a batch
     at its best step, which is kept and yielded before KeyboardInterrupt goes on. Raises what concerns all of them.
     """
     check_folder(out)

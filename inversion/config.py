@@ -1,4 +1,4 @@
-"""Settings of a search, and the published ones by name. To add a recipe, write a line in RECIPES.
+"""Settings of an inversion, and the published ones by name. To add a recipe, write a line in RECIPES.
 
 A setting stands here once: its field tells its default, range and help, and the command line has an option for it.
 Nothing here needs torch.
@@ -31,7 +31,7 @@ def losses() -> list[str]:
 
 
 class LatentSpace(StrEnum):
-    """What a code is, and what moves in a search."""
+    """The kind of a code, and what an inversion moves."""
 
     Z = "z"  # (batch, z_dim), Gaussian
     W = "w"  # (batch, w_dim), one style for all layers
@@ -56,9 +56,7 @@ class InvertConfig:
     patience: int | None = setting(
         None, "Stop after so many steps that gain under 0.1 %, even before the detail.", least=1, shown="never"
     )
-    optimize_noise: bool = setting(
-        False, "Whether the noise moves beside the code, kept at unit variance.", flag="noise"
-    )
+    optimize_noise: bool = setting(False, "Move the noise beside the code, kept at unit variance.", flag="noise")
     detail: float = setting(
         0.0, "Share of the steps, the last ones, that move the noise alone: what no style draws.", least=0, most=1
     )
@@ -66,7 +64,7 @@ class InvertConfig:
     optimizer: str = setting("adam", "Rule by which the gradient moves the latent.", choices=OPTIMIZERS, group=FINER)
     whiten: bool = setting(
         False,
-        "Whether w moves in its standard deviations along its principal axes, and --lr is of those.",
+        "Move w in its standard deviations along its principal axes; --lr is of those.",
         group=FINER,
     )
     looks: int = setting(
@@ -82,7 +80,7 @@ class InvertConfig:
     )
     bf16: bool | None = setting(
         None,
-        "Whether to compute in bf16, which is faster where the processor has units for it.",
+        "Compute in bf16, which is faster where the processor has units for it.",
         group=FINER,
         shown="where the processor has units for it",
     )
@@ -100,7 +98,7 @@ class InvertConfig:
         if self.whiten and self.space is LatentSpace.Z:
             raise SettingsError("whiten is on in space z, which is white already; leave it out, or choose w or w_plus")
         if self.w_jitter and self.space is LatentSpace.Z:
-            raise SettingsError(f"w_jitter is {self.w_jitter} in space z; set it to 0, or search in w or w_plus")
+            raise SettingsError(f"w_jitter is {self.w_jitter} in space z; set it to 0, or choose w or w_plus")
 
 
 def parse_weights(text: str) -> dict[str, float]:
@@ -185,7 +183,7 @@ def recipe(name: str, generator: "Generator") -> InvertConfig:
 
 
 def is_large_face(generator: "Generator") -> bool:
-    """Whether it draws faces that networks trained on photographs can see, and has no features of its own."""
+    """Say whether it draws faces that networks trained on photographs can see, without features of its own."""
     return generator.subject == "face" and generator.img_resolution >= 256 and generator.discriminator is None
 
 
@@ -209,6 +207,6 @@ def config_of(generator: "Generator", recipe_name: str, **given: Any) -> InvertC
 def settings_for(
     generator: "Generator", recipe: str | None = None, *, steps: int | None = None, seed: int = 0
 ) -> InvertConfig:
-    """How codes are found: by that recipe, or None: by the encoder, or else, without one, by the default recipe."""
+    """The settings that find codes: that recipe's, or None: the encoder's, or else, without one, the default ones."""
     recipe = recipe or ("default" if generator.encoder is None or steps else "encode")
     return config_of(generator, recipe, steps=steps, seed=seed)

@@ -1,4 +1,4 @@
-"""What the inversion package can fail with; every message says what came, what was wanted and what to do next."""
+"""Errors of the inversion package; every message says what came, what was wanted and what to do next."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -32,7 +32,7 @@ class LatentFileError(InversionError):
 
 
 def result_or_error(make: Callable[..., Thing], *args: object) -> Thing | ImageError:
-    """What make gives, or the ImageError that it raises."""
+    """The result of make, or the ImageError that it raises."""
     try:
         return make(*args)
     except ImageError as error:

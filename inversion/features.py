@@ -1,4 +1,4 @@
-"""What losses and metrics look through: EfficientNet-Lite0, LPIPS, dlib's face network, a model's own discriminator."""
+"""Networks to look through, for losses and metrics: EfficientNet-Lite0, LPIPS, dlib's of faces, a discriminator."""
 
 import urllib.request
 import warnings

@@ -16,7 +16,7 @@ HARM = 1.1  # of the first squared error, beyond which a look has led astray
 def encode(
     generator: Generator, images: Float[Tensor, "batch channels height width"], *, looks: int = 0
 ) -> Latent | None:
-    """What the model's encoder sees in images, in w_plus with the fixed noise; None where it has no encoder.
+    """The latent that the model's encoder sees in images, in w_plus with the fixed noise; None where it has no encoder.
 
     looks: so often it looks at its own rendering too, and moves by the difference between what it sees there and in the
     image. An image to which that does harm, by more than a tenth of the squared error, keeps the first code. After

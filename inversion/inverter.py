@@ -1,4 +1,4 @@
-"""The road from photographs to latents: read, aligned, found before or searched now, measured, kept.
+"""The road from photographs to latents: read, aligned, found before or now, measured, kept.
 
 `Inverter` is built once and asked often; `invert` asks it for one photograph.
 """
@@ -36,7 +36,7 @@ Coded = tuple[Target, Styles]
 
 @dataclass(frozen=True)
 class Inversion:
-    """What an inversion found, and how well."""
+    """The result of an inversion: what was found, and how well."""
 
     latent: Latent
     target: Target
@@ -57,7 +57,7 @@ class Job:
 
     target: Target
     entry: Path | None  # its file in the cache; None where it is not kept
-    found: Inversion | None  # None: it has to be searched
+    found: Inversion | None  # None: it has to be inverted
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Inverter:
     """Finds the latents of photographs in a generator, by one choice of settings.
 
     recipe is the name that goes with config in what is told of a result. align, face: as `load_target` takes them.
-    batch: photographs that are searched together; None: as many as the generator's size allows. budget: seconds a
+    batch: photographs that are inverted together; None: as many as the generator's size allows. budget: seconds a
     photograph. init: one latent that all start from. cache: a folder that keeps what was found; results that depend on
     budget or init are not kept. SettingsError for settings that no photograph could be inverted by.
     """
@@ -95,7 +95,7 @@ class Inverter:
     def run(self, photos: Iterable[Photo], watch: Watch = SILENT, *, keep_best: bool = False) -> Iterator[Result]:
         """A result for each photograph in its order, measured as it is asked for; a bad one does not stop the others.
 
-        keep_best: Ctrl-C ends a search at its best step, whose results come before KeyboardInterrupt goes on.
+        keep_best: Ctrl-C ends a batch at its best step, whose results come before KeyboardInterrupt goes on.
         """
         photos = list(photos)
         size = self.batch or at_a_time(self.generator)
@@ -115,7 +115,7 @@ class Inverter:
                 raise KeyboardInterrupt
 
     def job(self, photo: Photo) -> Job:
-        """What there is to do for a photograph: its target, and what the cache holds of it."""
+        """The job that a photograph makes: its target, and what the cache holds of it."""
         target = load_target(photo, self.generator, align=self.align, face=self.face)
         if self.cache is None or target.sha256 is None or self.budget is not None or self.init is not None:
             return Job(target, None, None)
@@ -123,7 +123,7 @@ class Inverter:
         return Job(target, entry, self.recall(entry, target))
 
     def recall(self, entry: Path, target: Target) -> Inversion | None:
-        """What the cache holds of a photograph; None where it holds nothing, or it is damaged."""
+        """The inversion of a photograph that the cache holds; None where it holds none, or a damaged one."""
         bundle = kept(entry, self.generator)
         if bundle is None:
             return None
@@ -135,19 +135,19 @@ class Inverter:
     def result(
         self, job: Job | InversionError, step: Step | None, index: Iterator[int], seconds: float, *, whole: bool
     ) -> Result:
-        """The result of a job, of which the last step of its search holds the next index; whole ones are kept."""
+        """The result of a job, which is the next index of its batch's last step; whole ones are kept."""
         if isinstance(job, InversionError):
             return job
         if job.found is not None:
             return job.found
-        assert step is not None  # a search yields its first guess at least
+        assert step is not None  # there is a first guess at least
         found = result_or_error(self.measured, job.target, step, next(index), seconds)
         if job.entry is not None and whole and isinstance(found, Inversion):
             write_entry(job.entry, found.latent, self.generator, found.history)
         return found
 
     def measured(self, target: Target, step: Step, index: int, seconds: float) -> Inversion:
-        """What a search found for image `index` of its batch, rendered and measured; seconds is this image's part."""
+        """The inversion of image `index` of a batch out of its last step; seconds is this image's part."""
         latent = step.latent.split()[index]
         image = synthesize(self.generator, latent)
         losses = {name: float(loss[index]) for name, loss in step.losses.items()}
@@ -180,7 +180,7 @@ class Inverter:
         return [latent if same else latent.to_w_plus(self.generator) for latent in latents]
 
     def codes(self, images: Images) -> Styles:
-        """Styles of images: what the encoder sees, where the settings take no steps, or else what a search finds."""
+        """Styles of images: what the encoder sees, where the settings take no steps, or else what they find."""
         seen = None if self.config.steps else encode(self.generator, images)
         if seen is not None:
             return seen.code
@@ -233,7 +233,7 @@ def raised(result: Result) -> Inversion:
 
 
 def last_of(steps: Iterable[Step], watch: Watch, done: int, total: int) -> tuple[Step | None, bool]:
-    """The last step of a search, and whether Ctrl-C ended it; before the first step Ctrl-C passes."""
+    """The last of the steps, and whether Ctrl-C ended it; before the first step Ctrl-C passes."""
     step = None
     try:
         for step in steps:
@@ -263,7 +263,7 @@ def steps_of(
     if init is None:
         init = best_start(generator, images, config, budget=budget)
     elif init.space is not config.space:
-        raise SettingsError(f"the start is in {init.space}, the search in {config.space}; convert it or set space")
+        raise SettingsError(f"the start is in {init.space}, the inversion in {config.space}; convert it or set space")
     elif len(init) != len(images):
         raise SettingsError(f"{len(init)} starts came for {len(images)} images; give one each")
     terms = objectives(config.loss, context_of(generator, images, init, config))

@@ -99,7 +99,7 @@ def synthesize(generator: Generator, latent: Latent) -> Float[Tensor, "batch cha
 
 
 def at_a_time(generator: Generator, most: int = 8) -> int:
-    """How many pictures to work on at once: most up to 256 px, and fewer above, so that they take no more memory."""
+    """The count of pictures to work on at once: most up to 256 px, fewer above, so that they take no more memory."""
     return max(1, min(most, most * 256**2 // generator.img_resolution**2))
 
 

@@ -104,10 +104,12 @@ def descend(
     """
     start = monotonic()
     clock = (lambda: 0.0) if budget is None else (lambda: (monotonic() - start) / max(budget, 1e-9))
-    best, mark, since, live = None, None, 0, None
+    best, live = None, None
+    mark, since = inf, 0  # of each image: its total at the last gain, and the steps since then
     for step in optimize(generator, init, objective, config, clock=clock):
-        if best is None or mark is None or (step.size != best.size and live is not None and live.any()):
-            best, mark, since, live = step, torch.full_like(step.total, inf), 0, None
+        if best is None or step.size != best.size:
+            best, live = step, None
+            mark, since = inf, 0
         else:
             best = better(best, step, live)
         gained = best.total < 0.999 * mark
@@ -119,7 +121,7 @@ def descend(
 
 
 def better(a: Step, b: Step, live: Bool[Tensor, " batch"] | None = None) -> Step:
-    """Of each image the step with the smaller total; a number that is not finite never wins, nor b where not live."""
+    """The step of smaller total, image by image; a number that is not finite never wins, nor b where not live."""
     wins = b.total.isfinite() & ~(b.total >= a.total)  # against NaN any number wins
     wins = wins if live is None else wins & live
 
@@ -132,18 +134,19 @@ def better(a: Step, b: Step, live: Bool[Tensor, " batch"] | None = None) -> Step
 
 
 class Jitter:
-    """Gaussian noise on the code, the same for every image, that shrinks as the search goes on.
+    """Gaussian noise on the code, the same for every image, that shrinks as the steps go on.
 
     Karras et al. 2020, appendix D.
     """
 
     def __init__(self, generator: Generator, shape: Sequence[int], config: InvertConfig) -> None:
-        self.config, self.shape, self.device = config, tuple(shape), generator.w_avg.device
+        self.config = config
+        self.shape, self.device = tuple(shape), generator.w_avg.device
         self.spread = generator.statistics(seed=config.seed).spread
         self.rng = torch.Generator().manual_seed(config.seed)
 
     def __call__(self, t: float) -> Float[Tensor, "*code"]:
-        """What to add to each code at t in [0, 1], the share of the steps that is done."""
+        """The shift of each code at t in [0, 1], the share of the steps that is done."""
         strength = self.spread * self.config.w_jitter * max(0.0, 1 - t / self.config.jitter_ramp) ** 2
         return strength * torch.randn(self.shape, generator=self.rng).to(self.device)
 

@@ -26,7 +26,7 @@ from inversion.metrics import ms_ssim, unit_energy
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the optimiser holds at one step."""
+    """The image of one step, and what it was made of."""
 
     image: Float[Tensor, "batch channels height width"]  # RGB, [-1, 1]
     ws: Float[Tensor, "batch num_ws w_dim"]
@@ -35,7 +35,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class TermContext:
-    """What a term may be built from."""
+    """All that a term may be built from."""
 
     generator: Generator
     target: Float[Tensor, "batch channels height width"]  # RGB, [-1, 1], of the generator's size

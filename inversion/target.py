@@ -21,7 +21,7 @@ Photo = str | Path | Picture | Content | Image.Image | Float[Tensor, "1 channels
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be found: the picture at the generator's size, and where it came from."""
+    """The picture that is to be found, at the generator's size, and where it came from."""
 
     image: Float[Tensor, "1 channels height width"]
     source: str | None = None  # the photograph's path

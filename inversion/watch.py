@@ -1,4 +1,4 @@
-"""What somebody sees of a long work. By default nothing: override what is wanted."""
+"""Watchers of long works. They see nothing by default: override what is wanted."""
 
 from collections.abc import Iterable, Sized
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -7,8 +7,8 @@ Item = TypeVar("Item")
 
 
 @runtime_checkable
-class StepOfSearch(Protocol):
-    """What is told of a step: a `loop.Step`."""
+class StepView(Protocol):
+    """The part of a `loop.Step` that is told."""
 
     @property
     def index(self) -> int: ...
@@ -21,8 +21,8 @@ class StepOfSearch(Protocol):
 class Watch:
     """Is told how far a work has come; each method may also raise, as Ctrl-C does, to end it."""
 
-    def step(self, done: int, total: int, step: StepOfSearch) -> None:
-        """A step of a search over the next photographs, after so many of them in all."""
+    def step(self, done: int, total: int, step: StepView) -> None:
+        """A step of the inversion of the next photographs, after so many of them in all."""
 
     def counted(self, items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
         """The items, of which there are so many, as they are worked on."""

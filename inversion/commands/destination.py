@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Made:
+class Rendering:
     """The latent of a picture, its label on a sheet, and what else to tell about it (JSON values)."""
 
     label: str
@@ -58,7 +58,7 @@ class Destination:
 
 
 def deliver(
-    generator: "Generator", made: Sequence[Made], to: Destination, kind: str, *, parents: Sequence[Made] = ()
+    generator: "Generator", made: Sequence[Rendering], to: Destination, kind: str, *, parents: Sequence[Rendering] = ()
 ) -> list[dict[str, Any]]:
     """Render latents and write the pictures; gives a record for each, with its file and, where saved, its latent.
 
@@ -83,7 +83,9 @@ def deliver(
     ]
 
 
-def record_of(generator: "Generator", one: Made, file: str, to: Destination, kind: str, index: int) -> dict[str, Any]:
+def record_of(
+    generator: "Generator", one: Rendering, file: str, to: Destination, kind: str, index: int
+) -> dict[str, Any]:
     """The record of a picture, whose latent is saved beside it where that is wanted."""
     from inversion.files.latent_file import save
 
@@ -123,7 +125,7 @@ def destination(out: str, count: int = 1, sheet: bool | None = None, save_latent
 
 
 def write(
-    generator: "Generator", made: Sequence[Made], to: Destination, kind: str, parents: Sequence[Made] = ()
+    generator: "Generator", made: Sequence[Rendering], to: Destination, kind: str, parents: Sequence[Rendering] = ()
 ) -> None:
     """Write the pictures, and tell where they are."""
     told = {"-"}

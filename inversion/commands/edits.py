@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.commands.destination import destination, write
+from inversion.commands.destination import Rendering, check_place, destination, write
 from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, with_generator
 from inversion.commands.settings import Grouped, Numbers, options
 from inversion.commands.terminal import bars, counted, tell
@@ -43,7 +43,6 @@ def blend(
     the shares.
     """
     from inversion import edit
-    from inversion.commands.destination import Made
     from inversion.edit.mix import normalized
     from inversion.files.named import named
 
@@ -57,10 +56,10 @@ def blend(
     latents = opened(generator, things, **photo)
     if children:
         drawn = enumerate(edit.children(latents, generator, count=children, seed=seed), 1)
-        made = [Made(f"child {i}", child.latent, {"child": i, "weights": child.weights}) for i, child in drawn]
+        made = [Rendering(f"child {i}", child.latent, {"child": i, "weights": child.weights}) for i, child in drawn]
     else:
-        made = [Made("blend", edit.blend(latents, shares), {"weights": shares})]
-    parents = [Made(name_of(thing), latent) for thing, latent in zip(things, latents, strict=True)]
+        made = [Rendering("blend", edit.blend(latents, shares), {"weights": shares})]
+    parents = [Rendering(name_of(thing), latent) for thing, latent in zip(things, latents, strict=True)]
     write(generator, made, to, "child", parents)
 
 
@@ -88,7 +87,6 @@ def interpolate(
     **photo: Any,
 ) -> None:
     """Walk from source to source, as a film."""
-    from inversion.commands.destination import check_place
     from inversion.config import LatentSpace
     from inversion.edit.move import path
     from inversion.files.named import named
@@ -130,7 +128,6 @@ def mix(
     Each group of layers comes from one source; they are called a, b and c in their order.
     """
     from inversion import edit
-    from inversion.commands.destination import Made
     from inversion.files.named import named
 
     letters = {"coarse": coarse, "middle": middle, "fine": fine or middle}
@@ -140,7 +137,7 @@ def mix(
         raise click.UsageError(f"{len(things)} sources came; give two or three, and name those that are there")
     latents = dict(zip("abc", opened(generator, things, **photo), strict=False))
     mixed = edit.mix(generator, **{band: latents[a].to_w_plus(generator) for band, a in letters.items()})
-    write(generator, [Made("mix", mixed, letters)], to, "mix")
+    write(generator, [Rendering("mix", mixed, letters)], to, "mix")
 
 
 @click.command(epilog="Example: latent sample -n 16 --truncation 0.7 -o faces.png")
@@ -162,7 +159,6 @@ def sample(
     save_latents: bool,
 ) -> None:
     """Draw pictures from the generator."""
-    from inversion.commands.destination import Made
     from inversion.edit.move import check_finite
     from inversion.latent import sample_latent
 
@@ -170,7 +166,7 @@ def sample(
     to = destination(out, count, sheet, save_latents)
     drawn = sample_latent(generator, batch=count, seed=seed, truncation_psi=truncation, label=label).split()
     about = {"seed": seed, "truncation": truncation} | ({} if label is None else {"label": label})
-    made = [Made(f"sample {i}", latent, {"sample": i, **about}) for i, latent in enumerate(drawn, 1)]
+    made = [Rendering(f"sample {i}", latent, {"sample": i, **about}) for i, latent in enumerate(drawn, 1)]
     write(generator, made, to, "sample")
 
 
@@ -183,11 +179,10 @@ def render(generator: "Generator", files: Sequence[str], out: str, sheet: bool |
 
     On one machine the pictures are the same bit for bit.
     """
-    from inversion.commands.destination import Made
     from inversion.files.latent_file import load_latent
 
     found = [(file, latent) for file in files for latent in load_latent(file, generator).split()]
-    made = [Made(name_of(Path(file)), latent, {"latent": file}) for file, latent in found]
+    made = [Rendering(name_of(Path(file)), latent, {"latent": file}) for file, latent in found]
     write(generator, made, destination(out, len(made), sheet), "render")
 
 
@@ -212,5 +207,5 @@ def opened(
 
 
 def name_of(thing: "Path | Picture") -> str:
-    """What to call a latent or a picture on a sheet."""
+    """The name of a latent or a picture on a sheet."""
     return Path(thing.name).stem.removesuffix(".latent")

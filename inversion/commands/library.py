@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.commands.options import ALIGN, FILE, SEARCHING, SEED, STEPS, with_generator
+from inversion.commands.destination import check_place
+from inversion.commands.options import ALIGN, FILE, INVERTING, SEED, STEPS, with_generator
 from inversion.commands.settings import Grouped, grouped, options
 from inversion.commands.terminal import bars, fail, say, tell
 from inversion.config import RECIPES
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 CODES = options(
     grouped(
-        SEARCHING,
+        INVERTING,
         "--recipe",
         metavar="NAME",
         help=f"Settings by name: {', '.join(RECIPES)}.  [encode, by the encoder; without one, default]",
@@ -57,17 +58,13 @@ def plot(
     sources: Sequence[str],
     out: Path | None,
     html: Path | None,
-    dims: str,
-    method: str | None,
-    thumbnails: bool,
-    limit: int | None,
     grid: bool,
     tiles: int,
     kind: str,
     recipe: str | None,
     steps: int | None,
     align: bool,
-    seed: int,
+    **drawn: Any,
 ) -> None:
     """Draw codes in the plane or in space.
 
@@ -76,31 +73,48 @@ def plot(
 
     With --grid, four SOURCEs are the corners: upper left and right, lower left and right.
     """
-    from inversion.commands.destination import check_place
+    codes = {"recipe": recipe, "steps": steps, "align": align}
+    if not grid:
+        return draw_codes(generator, sources, out, html, **codes, **drawn)
+    if out is None or html is not None:
+        raise click.UsageError("a grid takes four sources and -o FILE")
+    draw_grid(generator, sources, out, tiles=tiles, kind=kind, **codes)
+
+
+def draw_codes(
+    generator: "Generator",
+    sources: Sequence[str],
+    out: Path | None,
+    html: Path | None,
+    *,
+    dims: str,
+    method: str | None,
+    thumbnails: bool,
+    limit: int | None,
+    seed: int,
+    **codes: Any,
+) -> None:
+    """Draw the codes of sources as a picture, as a page, or both."""
     from inversion.library.collection import collect
     from inversion.views.page import write_page
     from inversion.views.plot import KINDS, draw, points_of
 
-    if grid and (out is None or html is not None):
-        raise click.UsageError("a grid takes four sources and -o FILE")
     if out is None and html is None:
         raise click.UsageError("name a file: -o FILE or --html FILE")
-    for file, kinds in ((out, KINDS if not grid else ("png", "jpg", "webp")), (html, ("html", "htm"))):
+    for file, kinds in ((out, KINDS), (html, ("html", "htm"))):
         if file is not None:
             check_place(str(file), kinds)
-    if grid:
-        assert out is not None
-        return draw_grid(generator, sources, out, tiles=tiles, kind=kind, recipe=recipe, steps=steps, align=align)
-    inverter = encoding(generator, recipe, steps, align, seed)
+    inverter = encoding(generator, seed=seed, **codes)
     with bars(inverter.config.steps) as watch:
-        codes = collect(sources, inverter, watch, limit=limit)
-    points = points_of(codes, generator, dims=int(dims), method=method, seed=seed)
+        found = collect(sources, inverter, watch, limit=limit)
+    points = points_of(found, generator, dims=int(dims), method=method, seed=seed)
     if out is not None:
         draw(points, out, thumbnails=thumbnails)
-        tell({"file": str(out), "codes": len(codes), "axes": points.axes}, str(out))
     if html is not None:
         write_page(points, html)
-        tell({"file": str(html), "codes": len(codes), "axes": points.axes}, str(html))
+    for file in (out, html):
+        if file is not None:
+            tell({"file": str(file), "codes": len(found), "axes": points.axes}, str(file))
 
 
 def draw_grid(
@@ -114,12 +128,13 @@ def draw_grid(
     steps: int | None,
     align: bool,
 ) -> None:
-    """The manifold between four sources, photographs inverted on the way."""
+    """Draw the manifold between four sources, photographs inverted on the way."""
     from generators.pictures.image import write_image
     from inversion.commands.edits import opened
     from inversion.files.named import named
     from inversion.views.plot import manifold
 
+    check_place(str(out), ("png", "jpg", "webp"))
     things = named(sources)
     if len(things) != 4:
         raise click.UsageError(f"{len(things)} sources came; a grid takes four")
@@ -162,15 +177,14 @@ def search(
     faces are aligned.
     """
     from generators.pictures.image import write_image
-    from inversion.commands.destination import check_place
-    from inversion.library.nearest import contact_sheet, find
+    from inversion.library.nearest import contact_sheet, nearest_to
 
     if out is not None:
         check_place(out)
     inverter = encoding(generator, recipe, steps, align)
     try:
         with bars(inverter.config.steps) as watch:
-            found = find(query, folders, inverter, watch, metric=metric, count=count)
+            found = nearest_to(query, folders, inverter, watch, metric=metric, count=count)
     except KeyboardInterrupt:
         fail("stopped; what was encoded is kept, and the same command goes on from there", 130)
     for name, why in found.skipped.items():
@@ -183,7 +197,7 @@ def search(
 
 
 def encoding(generator: "Generator", recipe: str | None, steps: int | None, align: bool, seed: int = 0) -> "Inverter":
-    """What gives photographs their codes: the encoder, or a search where one is asked for or there is no encoder."""
+    """An inverter that gives codes: by the encoder alone, unless steps are asked for or there is no encoder."""
     from generators.storage import cache_folder
     from inversion.config import settings_for
     from inversion.inverter import Inverter

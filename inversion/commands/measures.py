@@ -1,4 +1,4 @@
-"""How good: reconstructions, a generator as a whole, its latent space."""
+"""Measures: of reconstructions, of a generator as a whole, of its latent space."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ from inversion.commands.options import (
     DEVICE,
     FILE,
     GENERATOR_HELP,
+    INVERSION,
     JSON,
     LIMIT,
     PHOTOS,
-    SEARCH,
     STEPS,
     with_generator,
 )
@@ -45,7 +45,7 @@ DRAWN = grouped(PHOTOS, "--limit", type=click.IntRange(1), metavar="N", help="Ta
 @click.command(cls=Grouped, epilog="Example: latent evaluate portraits.zip --json")
 @SOURCES
 @click.option("--keep", type=FILE, metavar="DIR", help="Folder for the latents and pictures, as `invert` writes them.")
-@options(ALIGNED, LIMIT, BATCH, BUDGET, SEARCH)
+@options(ALIGNED, LIMIT, BATCH, BUDGET, INVERSION)
 @with_generator
 def evaluate(
     generator: "Generator",
@@ -63,7 +63,7 @@ def evaluate(
     SOURCEs are folders or zips of pictures, or pictures, that are aligned already. A line for each, then a summary.
 
     PSNR in dB at the generator's size; SSIM over RGB; identity: distance of dlib's descriptors at 256 px, under 0.6 is
-    the same person, - without a face; seconds of search on this machine. Nothing is taken from the cache.
+    the same person, - without a face; seconds of inversion on this machine. Nothing is taken from the cache.
     """
     from generators.pictures.sources import pictures_of
     from inversion.config import config_of
@@ -95,7 +95,7 @@ def evaluate(
 @click.option("--memorised", type=FILE, metavar="FILE.png", help="With --data: the samples nearest to a training face.")
 @options(options_of({"": QualityConfig}, skip=("steps", "seed", "limit")))
 @option_of("steps", {"": QualityConfig}, parameter="steps_list")
-@options(ALIGNED, LIMIT, BATCH, BUDGET, SEARCH)
+@options(ALIGNED, LIMIT, BATCH, BUDGET, INVERSION)
 @with_generator
 def evaluate_model(
     generator: "Generator",
@@ -107,8 +107,8 @@ def evaluate_model(
 ) -> None:
     """Measure what a generator can do.
 
-    A table, each part under its convention: SOURCEs, which it was not trained on, reconstructed by searches of several
-    lengths; samples; midpoints; and whether it has memorised its training faces.
+    A table, each part under its convention: SOURCEs, which it was not trained on, reconstructed in several numbers
+    of steps; samples; midpoints; and whether it has memorised its training faces.
     """
     from inversion.measures.model import measure_model, quality_summary
 
@@ -133,7 +133,7 @@ def evaluate_model(
 
 
 def quality_config(given: dict[str, Any]) -> QualityConfig:
-    """What is measured, out of what was given; the rest are settings of its searches, but for their length."""
+    """The measures that are asked for; all else that was given are settings of their inversions, but for the steps."""
     given = {name: value for name, value in given.items() if value is not None}
     own = {"recipe", "samples", "truncations", "pairs", "data_limit", "align", "limit", "batch", "budget"}
     steps, seed = given.pop("steps", None), given.pop("seed", 0)

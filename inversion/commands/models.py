@@ -1,4 +1,4 @@
-"""What can be loaded."""
+"""Models: listed, fetched, converted and exported."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ def list_generators(wanted: str | None, offline: bool) -> None:
 
 
 def packaged(entry: "Entry") -> dict[str, Any]:
-    """What is told of a model of ours."""
+    """The record of a model of ours."""
     from generators.checkpoints.ours import read_file
 
     assert entry.path is not None
@@ -67,7 +67,7 @@ def packaged(entry: "Entry") -> dict[str, Any]:
 
 
 def public(entry: "Entry") -> dict[str, Any]:
-    """What is told of a checkpoint of others."""
+    """The record of a checkpoint of others."""
     known = entry.checkpoint
     return {
         "name": entry.name,
@@ -169,11 +169,11 @@ def export_file(source: str, out: Path, kind: str | None, model: str | None) -> 
     of any model; encoder and discriminator stay behind. A latent goes to .npz, .npy or .pt, by the ending, and theirs
     come back as .latent.safetensors; --generator is the one that it belongs to.
     """
-    from inversion.files.latent_file import SUFFIXES, holds_latent
+    from inversion.files.latent_file import LATENTS, holds_latent
 
     if (is_latent := holds_latent(source)) and kind is not None:
         raise click.UsageError(f"{source} is a latent, whose format the ending of OUT tells; leave out --format")
-    if is_latent or (kind is None and out.suffix.lower() in SUFFIXES - {".pt", ".pth"}):
+    if is_latent or (kind is None and out.suffix.lower() in set(LATENTS) - {".pt", ".pth"}):
         return export_latent(source, out, model)
     kind = kind or {".onnx": "onnx", ".pt": "stylegan2-pytorch"}.get(out.suffix)
     if kind is None:

@@ -43,7 +43,7 @@ SHEET = click.option("--sheet/--no-sheet", default=None, help="A labelled sheet.
 SAVE = click.option("--save-latents", is_flag=True, help="Write the latents beside the pictures.")
 
 PHOTOS = "Photographs"  # groups of the help
-SEARCHING = "How latents are found; what is not given the recipe tells"
+INVERTING = "How latents are found; what is not given the recipe tells"
 BATCH = grouped(
     PHOTOS,
     "--batch",
@@ -64,11 +64,11 @@ CROP = options(
 )
 LIMIT = grouped(PHOTOS, "--limit", type=click.IntRange(1), metavar="N", help="Take the first N pictures alone.  [all]")
 RECIPE = grouped(
-    SEARCHING, "--recipe", default="default", metavar="NAME", help=f"Settings by name: {', '.join(RECIPES)}.  [default]"
+    INVERTING, "--recipe", default="default", metavar="NAME", help=f"Settings by name: {', '.join(RECIPES)}.  [default]"
 )
-STEPS = option_of("steps", {"": InvertConfig}, group=SEARCHING, defaults=False)
+STEPS = option_of("steps", {"": InvertConfig}, group=INVERTING, defaults=False)
 PHOTO = options(RECIPE, STEPS, CROP)
-SEARCH = options(RECIPE, options_of({"": InvertConfig}, group=SEARCHING, defaults=False))
+INVERSION = options(RECIPE, options_of({"": InvertConfig}, group=INVERTING, defaults=False))
 
 
 def with_generator(command: Callable) -> Callable:

@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.commands.options import BATCH, BUDGET, CROP, FILE, SEARCH, with_generator
+from inversion.commands.options import BATCH, BUDGET, CROP, FILE, INVERSION, with_generator
 from inversion.commands.settings import Grouped, options
 from inversion.commands.tables import objective_line, record_line
 from inversion.commands.terminal import bars, fail, say, tell
 
 if TYPE_CHECKING:
     from generators.base import Generator
+    from inversion.latent import Latent
 
 
 @click.command(cls=Grouped, epilog="Example: latent invert me.jpg -o me/")
 @click.argument("photos", metavar="PHOTO...", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, type=FILE, metavar="DIR", help="Folder for the results.")
-@click.option("--init", type=FILE, metavar="LATENT", help="Start every search from a saved latent.")
-@options(CROP, BATCH, BUDGET, SEARCH)
+@click.option("--init", type=FILE, metavar="LATENT", help="Start from a saved latent.")
+@options(CROP, BATCH, BUDGET, INVERSION)
 @with_generator
 def invert(
     generator: "Generator",
@@ -44,23 +45,34 @@ def invert(
     from generators.storage import cache_folder
     from inversion.batch import invert_files
     from inversion.config import config_of
-    from inversion.files.latent_file import load_latent
     from inversion.inverter import Inverter
 
-    found, done, failed = pictures_of(photos), 0, 0
-    start = None if init is None else load_latent(init, generator)
-    if start is not None and settings["space"] is None:
-        settings["space"] = start.space
+    found = pictures_of(photos)
+    start = start_of(init, generator, settings)
     config = config_of(generator, recipe, **settings)
     kept = {"init": start, "budget": budget, "batch": batch, "cache": cache_folder("inversions")}
     inverter = Inverter(generator, config, recipe, align=align, face=face, **kept)
     say(objective_line(config.loss))
+    failed: list[bool] = []  # of each that is done
     try:
         with bars(config.steps) as watch:
             for record in invert_files(inverter, found, out, watch):
-                done, failed = done + 1, failed + ("error" in record)
-                tell(record, record_line(record), err="error" in record)
+                failed.append("error" in record)
+                tell(record, record_line(record), err=failed[-1])
     except KeyboardInterrupt:
-        fail(f"stopped early: {done} of {len(found)} photographs are in {out}, the last at their best so far", 130)
-    if failed:
-        fail(f"error: {failed} of {len(found)} photographs failed")
+        done = f"{len(failed)} of {len(found)} photographs"
+        fail(f"stopped early: {done} are in {out}, the last at their best so far", 130)
+    if any(failed):
+        fail(f"error: {sum(failed)} of {len(found)} photographs failed")
+
+
+def start_of(init: Path | None, generator: "Generator", settings: dict[str, Any]) -> "Latent | None":
+    """The saved latent to start from; settings take its space where none is given."""
+    from inversion.files.latent_file import load_latent
+
+    if init is None:
+        return None
+    start = load_latent(init, generator)
+    if settings["space"] is None:
+        settings["space"] = start.space
+    return start

@@ -112,7 +112,7 @@ def option_of(
 
 
 def option_type(hint: Any, about: About) -> tuple[Any, str | None]:
-    """What click reads a setting as, and the word for its value."""
+    """The type as which click reads a setting, and the word for its value."""
     kinds = [kind for kind in get_args(hint) if kind is not type(None)] if isinstance(hint, UnionType) else [hint]
     kind = kinds[0]
     if about.choices:
@@ -132,7 +132,7 @@ def option_type(hint: Any, about: About) -> tuple[Any, str | None]:
 
 
 def name_weights(kind: Any) -> bool:
-    """Whether a setting holds a number for each of some names."""
+    """True for a setting that holds a number for each of some names."""
     return isinstance(kind, type) and issubclass(kind, Mapping) or get_origin(kind) is Mapping
 
 

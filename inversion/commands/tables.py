@@ -1,4 +1,4 @@
-"""What an inversion, an evaluation and an objective say for themselves: as JSON, and as lines for the eye."""
+"""Lines and tables for the eye: of objectives, inversions and measures."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -68,7 +68,7 @@ def record_line(record: Mapping[str, Any]) -> str:
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
-    """What `evaluate.summarize` gives, as an aligned table."""
+    """A summary of reconstructions (`reconstruction.summarize`) as an aligned table."""
     rows = [f"{'':<8}{'PSNR dB':>9}{'SSIM':>9}{'identity':>9}{'percept.':>9}{'landm.':>9}{'seconds':>9}"]
     for name in ("median", "p10", "p90"):
         values = [summary[name][key] for key in ("psnr_db", "ssim", "identity", "perceptual", "landmarks", "seconds")]
@@ -79,7 +79,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
 
 def space_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """What `measure_space` gives for several models, as an aligned table; `conventions` says what it means."""
+    """Several models' `measure_space` as an aligned table; `conventions` says what it means."""
     shown = {key: one for key, one in COLUMNS.items() if any(record[key] is not None for record in records)}
     rows = [["model", *(head for head, _ in shown.values())]]
     for record in records:

@@ -1,4 +1,4 @@
-"""What the commands share: options, progress, words and exit codes. Nothing heavy is imported at the top."""
+"""Words, progress and exit codes, which all commands share. Nothing heavy is imported at the top."""
 
 import errno
 import sys
@@ -12,7 +12,7 @@ import click
 from generators.errors import GeneratorError, LatentError
 from generators.storage import as_json
 from inversion.errors import SettingsError
-from inversion.watch import Item, StepOfSearch, Watch
+from inversion.watch import Item, StepView, Watch
 
 if TYPE_CHECKING:
     from generators.base import Generator
@@ -112,7 +112,7 @@ def one_line(text: str) -> str:
 
 
 def say(message: str) -> None:
-    """One line on standard error."""
+    """Write one line on standard error."""
     click.echo(one_line(message), err=True)
 
 
@@ -123,12 +123,12 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 
 def wants_json() -> bool:
-    """Whether the present command has --json."""
+    """Tell whether the present command has --json."""
     return click.get_current_context().meta["json"]
 
 
 def tell(record: dict[str, Any], text: str, *, err: bool = False) -> None:
-    """A record on standard output, as JSON or as its text; err: the text on standard error."""
+    """Write a record on standard output, as JSON or as its text; err: the text on standard error."""
     from tqdm import tqdm
 
     with tqdm.external_write_mode():
@@ -136,7 +136,7 @@ def tell(record: dict[str, Any], text: str, *, err: bool = False) -> None:
 
 
 def device_of(name: str) -> str:
-    """auto takes the first there is of cuda, mps and cpu."""
+    """The device of that name; auto is the first there is of cuda, mps and cpu. SettingsError for one there is not."""
     import torch
 
     there = [d for d, has in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if has]
@@ -150,11 +150,11 @@ class Bars(Watch):
     """Shows a bar with the loss and the time left on standard error, where that is a terminal; to be closed."""
 
     def __init__(self, steps: int = 0) -> None:
-        """steps: those of one search."""
+        """steps: those of one inversion."""
         self.steps = steps
         self.bar: Any = None
 
-    def step(self, done: int, total: int, step: StepOfSearch) -> None:
+    def step(self, done: int, total: int, step: StepView) -> None:
         from tqdm import tqdm
 
         if self.bar is None:
@@ -189,6 +189,6 @@ def counted(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
 
 @contextmanager
 def bars(steps: int = 0) -> Iterator[Bars]:
-    """`Bars` that are closed at the end; steps are those of one search."""
+    """`Bars` that are closed at the end; steps are those of one inversion."""
     with closing(Bars(steps)) as shown:
         yield shown

@@ -22,6 +22,8 @@ Weights = dict[int, tuple[float, ...]]  # resolution in px -> one share per pare
 
 @dataclass(frozen=True, kw_only=True)
 class ChildConfig:
+    """How children are drawn."""
+
     concentration: float = 1.0  # of the Dirichlet, above 0: large gives equal shares, small one parent a resolution
     least_share: float | None = None  # every parent has at least this part of an equal share at each resolution, in
     # [0, 1]; None: 0.25, or 0.7 where the generator lays out pictures linearly, whose mixtures ghost with less

@@ -89,7 +89,7 @@ def _mix_maps(maps: Sequence[Float[Tensor, "batch 1 h w"]], weights: Sequence[fl
 
 
 def placing(resolutions: Iterable[int]) -> int:
-    """Of a generator's resolutions, the one whose styles noise goes with: the nearest to PLACES."""
+    """The resolution, of a generator's own, whose styles noise goes with: the nearest to PLACES."""
     return min(resolutions, key=lambda r: abs(r - PLACES))
 
 

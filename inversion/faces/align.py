@@ -21,7 +21,7 @@ SUPERSAMPLE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment:
-    """Where a crop was taken from, so that it can go back there."""
+    """The place that a crop was taken from, so that it can go back there."""
 
     quad: tuple[Point, Point, Point, Point]  # corners of the crop: upper left, lower left, lower right, upper right
     photo_size: tuple[int, int]  # width, height
@@ -40,7 +40,7 @@ class Alignment:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Alignment":
-        """What `to_json` gave, also after a trip through JSON; ImageError if it is something else."""
+        """The alignment that `to_json` told, also after a trip through JSON; ImageError if it is something else."""
         try:
             a, b, c, d = ((float(x), float(y)) for x, y in values["quad"])
             width, height = (int(v) for v in values["photo_size"])
@@ -104,8 +104,9 @@ def _cut(photo: Image.Image, alignment: Alignment, size: int) -> Image.Image:
     region = _reflected_crop(small, (left, top, right, bottom))
     upper_left, lower_left, _, upper_right = quad - (left, top)
     fine = size * SUPERSAMPLE
-    (a, d), (b, e), (c, f) = (upper_right - upper_left) / fine, (lower_left - upper_left) / fine, upper_left
-    big = region.transform((fine, fine), Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BICUBIC)
+    across, down = (upper_right - upper_left) / fine, (lower_left - upper_left) / fine
+    affine = tuple(float(v) for v in np.column_stack([across, down, upper_left]).ravel())
+    big = region.transform((fine, fine), Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC)
     return big.resize((size, size), Image.Resampling.LANCZOS)
 
 

@@ -1,4 +1,4 @@
-"""dlib's face recognition network in plain PyTorch, so that a search can descend it; and the chip that it looks at.
+"""dlib's face recognition network in plain PyTorch, so that an inversion can descend it; and the chip that it looks at.
 
 A residual network of 29 layers (after He et al. 2016) that gives 128 numbers, under 0.6 apart for one person (King
 2017, "High Quality Face Recognition with Deep Metric Learning"). Its weights come with the package

@@ -29,11 +29,12 @@ BESIDE = ("noise", "img", "image")  # what stands beside a code and is none
 MODELS = ("g_ema", "G_ema", "state_dict")  # what stands in a model's file
 DEEP = 4  # containers inside of containers
 ROOM = 1 << 20  # bytes that the arrays of a small file may take beyond four times its size
-ZIP, NUMPY, PICKLE = b"PK\x03\x04", b"\x93NUMPY", b"\x80"
+ZIP, NUMPY = b"PK\x03\x04", b"\x93NUMPY"  # how files begin
+PICKLE = b"\x80"
 
 
 @dataclass(frozen=True)
-class Found:
+class ForeignArray:
     """An array of a foreign file, and the noise that came with it."""
 
     name: str  # of the photograph, or the array's place; "" where the file is one array
@@ -102,7 +103,7 @@ def interpret(
     raise misfit(where, "latent", tuple(value.shape), generator, (("batch", num_ws, w_dim), ("batch", w_dim)))
 
 
-def read_arrays(path: Path) -> list[Found]:
+def read_arrays(path: Path) -> list[ForeignArray]:
     """All arrays of a foreign file, float32 on the CPU; LatentFileError where it holds anything but arrays of floats.
 
     Object arrays and pickles are read as far as they are plain: containers of arrays, numbers and text.
@@ -145,7 +146,7 @@ def read_npy(file: io.BufferedIOBase, size: int) -> Any:
 
 
 def is_numpy(path: Path) -> bool:
-    """Whether a file is an .npy or an .npz, by its content."""
+    """Recognise an .npy or an .npz by its content."""
     try:
         with open(path, "rb") as file:
             start = file.read(len(NUMPY))
@@ -174,7 +175,7 @@ def read_npz(file: io.BufferedIOBase, names: Sequence[str]) -> Any:
         return read_npy(io.BytesIO(archive.read(name)), about.file_size)
 
 
-def unpack(value: Any, name: str, budget: Budget, depth: int = 0) -> Iterator[Found]:
+def unpack(value: Any, name: str, budget: Budget, depth: int = 0) -> Iterator[ForeignArray]:
     """The arrays in what a file holds, by the names on the way to them."""
     budget.charge(ITEM + getattr(value, "nbytes", 0))
     if isinstance(value, np.ndarray) and value.dtype == object:
@@ -184,20 +185,20 @@ def unpack(value: Any, name: str, budget: Budget, depth: int = 0) -> Iterator[Fo
     if isinstance(value, dict) and (codes := [key for key in CODES if key in value]):
         inside = list(unpack(value[codes[0]], name, budget, depth + 1))
         noise = value.get("noise")
-        yield from (Found(one.name, one.value, noise_maps(noise)) for one in inside)
+        yield from (ForeignArray(one.name, one.value, noise_maps(noise)) for one in inside)
     elif isinstance(value, dict):
         for key, item in value.items():
             if key not in BESIDE:
                 yield from unpack(item, str(key), budget, depth + 1)
     elif isinstance(value, (list, tuple)) and value and all(type(x) in (float, int) for x in value):
-        yield Found(name, torch.tensor(value, dtype=torch.float32))
+        yield ForeignArray(name, torch.tensor(value, dtype=torch.float32))
     elif isinstance(value, (list, tuple)) and Path(name).suffix:
         yield from unpack(value[-1] if value else None, name, budget, depth + 1)
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value, 1):
             yield from unpack(item, f"{name}-{i}" if name else str(i), budget, depth + 1)
     else:
-        yield Found(name, as_floats(value))
+        yield ForeignArray(name, as_floats(value))
 
 
 def noise_maps(value: Any) -> tuple[Tensor, ...]:
@@ -240,7 +241,7 @@ def existing(path: Path | str) -> Path:
 
 
 def foreign_bytes(ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, kind: str, stem: str, *, whole: bool) -> bytes:
-    """w_plus codes as a file of kind, a suffix out of FOREIGN: see `bundle.export`."""
+    """w_plus codes as a file of kind, a suffix out of FOREIGN: see `latent_file.export`."""
     buffer = io.BytesIO()
     if kind == ".npz":
         np.savez(buffer, w=ws.numpy())

@@ -21,12 +21,11 @@ from inversion.latent import Latent, check_fits, check_tensors, stack
 LATENTS = (".safetensors", *FOREIGN)  # suffixes of saved latents; anything else is a photograph
 
 FORMAT = "latent-1"
-SUFFIXES = {".safetensors", *FOREIGN}  # of files that `save` writes
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a latent file holds."""
+    """All that a latent file holds."""
 
     latent: Latent  # on the CPU
     generator_name: str
@@ -92,7 +91,7 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
 
 
 def holds_latent(path: Path | str) -> bool:
-    """Whether a file is a latent by its content: one of ours, or arrays of numpy; of .pt files this cannot be told."""
+    """Tell a latent by its content: one of ours, or arrays of numpy; of .pt files this cannot be told."""
     path = Path(path)
     return path.is_file() and (format_of(path) == FORMAT or is_numpy(path))
 
@@ -140,17 +139,17 @@ def read_bundle(path: Path | str) -> Bundle:
         raise LatentFileError(f"{path} has format {came!r}, this version reads {FORMAT!r}; make it again")
     try:
         header = json.loads(about["header"])
-        space, made_by, history = LatentSpace(header["space"]), header["generator"], header["history"]
+        space, maker = LatentSpace(header["space"]), header["generator"]
         code, noise = tensors["code"], tuple(tensors[f"noise.{i}"] for i in range(len(tensors) - 1))
-        name, sha256, versions = made_by["name"], made_by["sha256"], header["versions"]
+        words = {"generator_name": maker["name"], "generator_sha256": maker["sha256"]}
+        tables = {"history": header["history"], "versions": header["versions"]}
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise LatentFileError(f"{path} has a broken header: {error!r}; make it again") from error
-    typed = [(name, str), (sha256, str), (history, dict), (versions, dict)]
-    floats = all(t.dtype == torch.float32 for t in (code, *noise))
-    if not floats or not all(isinstance(value, kind) for value, kind in typed):
+    typed = all(isinstance(v, str) for v in words.values()) and all(isinstance(v, dict) for v in tables.values())
+    if not typed or not all(t.dtype == torch.float32 for t in (code, *noise)):
         raise LatentFileError(f"{path} holds values of the wrong types; make it again")
     check_tensors(code, space, noise, str(path))
-    return Bundle(Latent(code, space, noise), name, sha256, history, versions)
+    return Bundle(Latent(code, space, noise), **words, **tables)
 
 
 def export(latent: Latent, path: Path | str, generator: Generator, *, noise: bool = True) -> None:

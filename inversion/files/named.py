@@ -1,4 +1,4 @@
-"""What somebody's words name: saved latents, and pictures."""
+"""Sources by name: saved latents, and pictures."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ from inversion.files.latent_file import LATENTS
 
 
 def named(sources: Iterable[str | Path | Picture]) -> list[Path | Picture]:
-    """What sources name: a saved latent, those in a folder, or else its pictures, as `sources.pictures` lists them."""
+    """The things that sources name: a saved latent, those in a folder, or else its pictures (`sources.pictures`)."""
     found: list[Path | Picture] = []
     for source in sources:
         if isinstance(source, Picture):

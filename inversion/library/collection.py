@@ -67,12 +67,12 @@ def collect(
 
 
 def listing(source: str | Path, *, alone: bool) -> list[Labelled]:
-    """What a source names, with labels. alone: the source's own name tells nothing."""
+    """The things that a source names, with labels. alone: the source's own name tells nothing."""
     path = Path(source)
     if path.suffix.lower() in LATENTS and not path.is_dir():
         return [(path, path.parent.name or None)]
-    whole = None if alone else path.stem if path.is_file() else path.name
-    return [(one, label_of(within(one, path), whole)) for one in named([source])]
+    own = path.stem if path.is_file() else path.name
+    return [(one, label_of(within(one, path), None if alone else own)) for one in named([source])]
 
 
 def within(one: Path | Picture, source: Path) -> str:
@@ -86,7 +86,7 @@ def read_batch(files: Sequence[Labelled], inverter: Inverter, watch: Watch) -> l
     for file, label in files:
         if isinstance(file, Path):
             try:
-                found.append(latents_in(file, label, inverter.generator))
+                found.append(latents_of_file(file, label, inverter.generator))
             except InversionError as error:
                 watch.skipped(str(file), str(error))
     photos = [(file, label) for file, label in files if isinstance(file, Picture)]
@@ -100,7 +100,7 @@ def read_batch(files: Sequence[Labelled], inverter: Inverter, watch: Watch) -> l
     return found
 
 
-def latents_in(path: Path, label: str | None, generator: Generator) -> Collection:
+def latents_of_file(path: Path, label: str | None, generator: Generator) -> Collection:
     """The latents of one file, rendered; several are numbered."""
     latent = load_latent(path, generator).to_w_plus(generator)
     name = path.name.removesuffix(path.suffix).removesuffix(".latent")

@@ -1,4 +1,4 @@
-"""What was found out about the pictures of a folder, kept beside it, so that only new and changed ones are looked at.
+"""The numbers of a folder's pictures, kept beside it, so that only new and changed ones are looked at.
 
 An index is a safetensors file with a table for each key, which stands for all that its numbers depend on. Tensor
 KEY holds a row of numbers for each file that has some, in the order of the header, which tells each file's name, size,
@@ -30,7 +30,7 @@ TABLES = 4  # kept in an index; the one that was made longest ago goes first
 
 @dataclass(frozen=True)
 class Row:
-    """What an index knows of a file: its numbers, or why it has none."""
+    """A file's row of an index: its numbers, or why it has none."""
 
     stamp: Stamp | None  # None: it could not be read, and is tried again
     sha256: str  # of its content
@@ -43,7 +43,7 @@ Rows = dict[str, Row]  # by name
 
 @dataclass(frozen=True)
 class Measure:
-    """What pictures are compared by."""
+    """The numbers that pictures are compared by."""
 
     key: str  # all that the numbers depend on, hashed
     of: Callable[[Sequence[Content]], list[Float[Tensor, " numbers"] | InversionError]]
@@ -70,7 +70,7 @@ def update(
     new = [file for file in files if file.name not in kept]
     try:
         for first in watch.counted(range(0, len(new), batch), "batches", -(-len(new) // batch)):
-            rows |= look(new[first : first + batch], stamps, by_content, measure)
+            rows |= measure_files(new[first : first + batch], stamps, by_content, measure)
     finally:
         rows = {file.name: rows[file.name] for file in files if file.name in rows}
         if new or rows.keys() != known.keys():
@@ -78,7 +78,7 @@ def update(
     return rows
 
 
-def look(
+def measure_files(
     files: Sequence[Picture], stamps: dict[str, Stamp | None], by_content: dict[str, Row], measure: Measure
 ) -> Rows:
     """New rows; a content that is known already, under another name or time, is not looked at again."""
@@ -102,7 +102,7 @@ def look(
 
 
 def stamp_of(file: Picture) -> Stamp | None:
-    """What tells, without reading it, that a file is still the same; None where that cannot be had."""
+    """The stamp of a file, which tells without reading it that it is still the same; None where it cannot be had."""
     try:
         return file.stamp()
     except BROKEN:
@@ -110,7 +110,7 @@ def stamp_of(file: Picture) -> Stamp | None:
 
 
 def places(source: str | Path) -> list[Path]:
-    """Where the index of a source can be: in the folder, or, where that cannot be written to, in the cache."""
+    """The places where a source's index can be: in the folder, or, where that cannot be written to, in the cache."""
     path = Path(source)
     name = WORD if is_digits(source) else str(path.resolve())
     cached = cache_folder("indexes") / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"

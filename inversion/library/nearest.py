@@ -29,8 +29,8 @@ METRICS = ("raw", "whitened", "identity")
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search gives."""
+class Matches:
+    """The pictures that a search found."""
 
     query: Image.Image
     nearest: tuple[tuple[str, float], ...]  # name and distance
@@ -39,7 +39,7 @@ class Found:
     files: tuple[Picture, ...]  # of the nearest
 
 
-def find(
+def nearest_to(
     query: str,
     sources: str | Path | Sequence[str | Path],
     inverter: Inverter,
@@ -47,7 +47,7 @@ def find(
     *,
     metric: str = "raw",
     count: int = 11,
-) -> Found:
+) -> Matches:
     """The pictures of folders, zips or `digits` that are nearest to a photograph or a saved latent, not itself.
 
     raw: Euclidean distance of w_plus codes. whitened: in units of how the pictures' codes spread, as `mahalanobis`
@@ -76,7 +76,7 @@ def find(
     order = far.argsort(stable=True)[:count].tolist()
     skipped = {name: row.error for name, row in rows.items() if row.error is not None}
     nearest = tuple((names[i], float(far[i])) for i in order)
-    return Found(picture, nearest, skipped, len(names), tuple(files[name] for name, _ in nearest))
+    return Matches(picture, nearest, skipped, len(names), tuple(files[name] for name, _ in nearest))
 
 
 def look_at(
@@ -97,7 +97,7 @@ def look_at(
 
 
 def same_file(query: str, file: Picture) -> bool:
-    """Whether a picture is the very file that was asked for."""
+    """True for the very file that was asked for."""
     return file.file is not None and Path(query).resolve() == file.file.resolve()
 
 
@@ -153,7 +153,7 @@ def mahalanobis(query: Float[Tensor, " numbers"], table: Float[Tensor, "rows num
     return ((along.square() / variances).sum(dim=1) + beyond).sqrt().float()
 
 
-def contact_sheet(found: Found) -> Image.Image:
+def contact_sheet(found: Matches) -> Image.Image:
     """The query and what was found, nearest first, each with its distance."""
     shown = [found.query, *(file.read() for file in found.files)]
     return sheet(shown, ["query", *(f"{far:.2f}, {name}" for name, far in found.nearest)])

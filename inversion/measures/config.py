@@ -1,4 +1,4 @@
-"""What is measured of a generator and of its latent space, and by which conventions. Nothing here needs torch."""
+"""Settings and conventions of the measures of a generator and of its latent space. Nothing here needs torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ MODEL_CONVENTIONS = {
     "mean over pictures, relative to the held-out ones'. Fréchet distance of the descriptors: held-out to training "
     "pictures; of training pictures, a part of them as many as the samples to the rest",
     "reconstruction": "held-out pictures. Medians; PSNR 10 log10(4 / MSE), images in [-1, 1]; identity: to the picture "
-    "at the generator's size, under 0.6 is one person; milliseconds of search a picture on this machine",
+    "at the generator's size, under 0.6 is one person; milliseconds of inversion a picture on this machine",
     "midpoints": "of pairs of inverted held-out people: spherical about w_avg, linear, and the plain average of their "
     "reconstructions' pixels. Laplacian energy relative to the mean of the two reconstructions', median over pairs; "
     "sharpness is its root",
@@ -38,14 +38,14 @@ SPACE_CONVENTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class QualityConfig:
-    """What is measured of a generator, and of how many."""
+    """The measures of a generator: which, and of how many."""
 
     recipe: str = "default"
     search: Mapping[str, Any] = field(default_factory=dict)  # settings that replace the recipe's; not its steps
     steps: tuple[int, ...] = setting(
-        (20, 100, 500), "Updates of each search, beside the encoder alone.", flag="steps-list"
+        (20, 100, 500), "Updates of each inversion, beside the encoder alone.", flag="steps-list"
     )  # midpoints are of the longest
-    budget: float | None = None  # seconds a picture and search
+    budget: float | None = None  # seconds a picture and inversion
     samples: int = setting(500, "Pictures that are drawn at each truncation.", least=1)
     truncations: tuple[float, ...] = setting(
         (0.5, 0.7, 1.0), "Truncations of samples; those of the last are compared with training faces."
@@ -67,7 +67,7 @@ class QualityConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceConfig:
-    """What is measured of a latent space, and how finely."""
+    """The measures of a latent space: of how many, and how finely."""
 
     held_out: float = setting(0.2, "Share of the pictures that is held out, without --data.", above=0, most=0.99)
     segments: int = setting(200, "Segments between random pairs of held-out pictures.", least=1)

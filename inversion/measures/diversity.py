@@ -1,4 +1,4 @@
-"""How different the faces in a set of pictures are, and how unlike those of another set, by dlib's descriptors."""
+"""Diversity of the faces in a set of pictures, and their distance from those of another set, by dlib's descriptors."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ CHUNK = 64  # rows of a table of distances held at a time
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was measured of pictures, in their order."""
+class FaceStats:
+    """Descriptors and sharpness of pictures, in their order."""
 
     descriptors: tuple[Float[np.ndarray, " 128"] | None, ...]  # None without a face
     energies: tuple[float, ...]  # `laplacian_energy` of each
@@ -43,10 +43,10 @@ class Seen:
         return sum(self.energies) / len(self) if len(self) else None
 
 
-def look(images: Iterable[Float[Tensor, "1 channels height width"]], *, faces: bool = True) -> Seen:
+def measure_pictures(images: Iterable[Float[Tensor, "1 channels height width"]], *, faces: bool = True) -> FaceStats:
     """Describe and measure pictures in [-1, 1], one by one; faces=False looks for none."""
     pairs = [(describe(to_pil(image)) if faces else None, float(laplacian_energy(image)[0])) for image in images]
-    return Seen(tuple(d for d, _ in pairs), tuple(e for _, e in pairs))
+    return FaceStats(tuple(d for d, _ in pairs), tuple(e for _, e in pairs))
 
 
 def frechet_distance(a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"]) -> float:
@@ -76,7 +76,7 @@ def mean_pairwise(points: Float[np.ndarray, "n dim"], *, seed: int = 0) -> float
     """Mean Euclidean distance of all pairs, of 2,000 points drawn where there are more; None for fewer than two."""
     from scipy.spatial.distance import pdist
 
-    return float(pdist(some(points, MOST, seed)).mean()) if len(points) > 1 else None
+    return float(pdist(subsample(points, MOST, seed)).mean()) if len(points) > 1 else None
 
 
 def nearest(
@@ -105,7 +105,7 @@ def strangers(points: Float[np.ndarray, "n dim"], count: int, seed: int) -> Floa
     return np.linalg.norm(points[first] - points[second], axis=1)
 
 
-def some(points: Float[np.ndarray, "n dim"], most: int, seed: int) -> Float[np.ndarray, "k dim"]:
+def subsample(points: Float[np.ndarray, "n dim"], most: int, seed: int) -> Float[np.ndarray, "k dim"]:
     """At most so many of the rows, drawn without repeats."""
     return points if len(points) <= most else points[np.random.default_rng(seed).permutation(len(points))[:most]]
 

@@ -1,4 +1,4 @@
-"""Whether a generator repeats its training faces: how near its samples lie to them, in numbers and as a picture."""
+"""Memorised faces: how near a generator's samples lie to its training faces, in numbers and as a picture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def write_memorised(
     sample: Callable[[int], Image.Image],
     training: Callable[[int], Image.Image],
 ) -> None:
-    """The dozen samples that are nearest to a training face, each beside it, above the distances of all.
+    """Draw the dozen samples that are nearest to a training face, each beside it, above the distances of all.
 
     sample and training give the picture of a row of the descriptors. path is a .png.
     """
@@ -87,7 +87,7 @@ def write_memorised(
 
 
 def draw_distances(place: Any, found: Neighbours) -> None:
-    """Three histograms of equal area."""
+    """Draw three histograms of equal area."""
     sets = {
         f"{len(found.samples)} samples, nearest training face": found.samples,
         f"{len(found.held_out)} held-out people, nearest training face": found.held_out,

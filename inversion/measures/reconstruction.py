@@ -22,7 +22,7 @@ def evaluate(
 ) -> Iterator[dict[str, Any]]:
     """Invert pictures, a record each in their order; a bad file does not stop the others.
 
-    A record holds file and either error, or seconds (its part of its batch's search), steps, psnr_db, ssim, identity
+    A record holds file and either error, or seconds (its part of its batch's), steps, psnr_db, ssim, identity
     (None where picture or reconstruction has no face), perceptual, landmarks, target_face (whether the picture has
     one), losses and peak_memory_mb, the process's so far. keep: a folder for latents and pictures, as `latent invert`
     writes them.

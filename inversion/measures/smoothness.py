@@ -18,7 +18,7 @@ from inversion.edit.move import interpolate
 from inversion.features import discriminator_features
 from inversion.inverter import Inversion
 from inversion.latent import sample_latent, synthesize
-from inversion.measures.diversity import look, ratio
+from inversion.measures.diversity import measure_pictures, ratio
 from inversion.metrics import quantile, unit_energy
 
 EPSILON = 1e-4  # step along a path, as a share of it; Karras et al. 2019
@@ -27,7 +27,7 @@ KINDS = ("spherical", "linear", "pixel average")
 
 
 def draw_pairs(names: Iterable[str], count: int, seed: int) -> list[tuple[str, str]]:
-    """So many different pairs of different names, or all that there are."""
+    """Pairs of different names, so many different ones or all that there are."""
     pairs = list(combinations(sorted(names), 2))
     return [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))[:count]]
 
@@ -35,17 +35,17 @@ def draw_pairs(names: Iterable[str], count: int, seed: int) -> list[tuple[str, s
 def midpoints(
     generator: Generator, one: Inversion, two: Inversion
 ) -> dict[str, Float[Tensor, "1 channels height width"]]:
-    """What lies half way: as `latent interpolate` goes, on the straight line, and the mean of the two pictures."""
+    """The images half way: as `latent interpolate` goes, on the straight line, and the mean of the two pictures."""
     center = None if one.latent.space is LatentSpace.Z else generator.w_avg
     ways = {kind: interpolate(one.latent, two.latent, 0.5, kind=kind, center=center) for kind in KINDS[:2]}
     drawn = {kind: synthesize(generator, latent) for kind, latent in ways.items()}
     return {**drawn, KINDS[2]: (one.image + two.image) / 2}
 
 
-def look_between(
+def measure_midpoints(
     generator: Generator, people: Mapping[str, Inversion], pairs: Iterable[tuple[str, str]], *, faces: bool = True
 ) -> dict[str, dict[str, float | None]]:
-    """For each of KINDS the midpoints' face_rate, laplacian_ratio and sharpness.
+    """The midpoints of each of KINDS: face_rate, laplacian_ratio and sharpness.
 
     The ratio is the median over pairs of a midpoint's Laplacian energy over the mean of its parents' reconstructions';
     sharpness is its root. Two unlike pictures averaged have half the energy, a sharpness of 0.71. face_rate is None for
@@ -53,9 +53,9 @@ def look_between(
     """
     found: dict[str, list[tuple[bool, float]]] = {kind: [] for kind in KINDS}
     for a, b in pairs:
-        parents = look([people[a].image, people[b].image], faces=False).energy
+        parents = measure_pictures([people[a].image, people[b].image], faces=False).energy
         for kind, image in midpoints(generator, people[a], people[b]).items():
-            seen = look([image], faces=faces)
+            seen = measure_pictures([image], faces=faces)
             found[kind].append((seen.face_rate == 1, ratio(seen.energy, parents) or 0.0))
     figures: dict[str, dict[str, float | None]] = {}
     for kind, values in found.items():
@@ -95,7 +95,8 @@ def perceptual_path_length(
     t = torch.rand(pairs, 1, 1, generator=torch.Generator().manual_seed(seed)).to(ends)
     found = []
     for part in torch.arange(pairs, device=ends.device).split(batch):
-        a, b, at, noise = ends[part], ends[pairs + part], t[part], generator.fixed_noise(len(part))
+        a, b = ends[part], ends[pairs + part]
+        at, noise = t[part], generator.fixed_noise(len(part))
         one, two = (features(generator.synthesis(a.lerp(b, at + step), noise)) for step in (0, epsilon))
         levels = [(unit_energy(x) - unit_energy(y)).square().mean(dim=(1, 2, 3)) for x, y in zip(one, two, strict=True)]
         found.append(torch.stack(levels).mean(dim=0) / epsilon**2)

@@ -36,7 +36,7 @@ def parts(
     watch: Watch = SILENT,
     limit: int | None = None,
 ) -> tuple[Collection, Collection]:
-    """What is held out, and the data, of sources with the codes that inverter gives; limit as `collect` takes it.
+    """The held-out pictures and the data in sources, with the codes that inverter gives; limit as `collect` takes it.
 
     data names the data, and then all of sources is held out. Of the bundled digits the test part is, and of others a
     share, drawn by the seed.
@@ -80,7 +80,7 @@ def measure_space(generator: Generator, held: Collection, data: Collection, conf
 
 
 def reconstruction(generator: Generator, held: Collection) -> dict[str, float]:
-    """Of held-out pictures from their codes: mse over all pixels in units of [-1, 1], and the mean psnr_db."""
+    """The error of held-out pictures by their codes: mse over all pixels in units of [-1, 1], and the mean psnr_db."""
     errors = (render(generator, held.codes) - held.images).square().mean(dim=(1, 2, 3))
     return {"mse": float(errors.mean()), "psnr_db": float((10 * torch.log10(4 / errors.clamp_min(1e-12))).mean())}
 
@@ -149,7 +149,7 @@ def nearest(
 
 
 def neighbours(held: Collection, data: Collection, count: int) -> dict[str, float | None]:
-    """Whether like lies beside like: for held-out codes, their nearest among the data's codes (Euclidean).
+    """Like beside like: held-out codes and their nearest among the data's codes (Euclidean).
 
     nearest_label: share whose nearest has their label (1-NN accuracy). same_label: share of their label among the
     `count` nearest. trustworthiness: 1 where the nearest codes are near in pixels as well (Venna and Kaski 2001).
@@ -170,7 +170,7 @@ def neighbours(held: Collection, data: Collection, count: int) -> dict[str, floa
 
 
 def conventions(records: Sequence[Mapping[str, Any]], config: SpaceConfig) -> str:
-    """What the table's columns mean, in one line."""
+    """The meaning of the table's columns, in one line."""
     thresholds = ", ".join(f"{value:.4f}" for value in sorted({record["threshold"] for record in records}))
     return SPACE_CONVENTIONS.format(plausible=config.plausible, threshold=thresholds, neighbours=config.neighbours)
 
@@ -178,7 +178,7 @@ def conventions(records: Sequence[Mapping[str, Any]], config: SpaceConfig) -> st
 def agreement(
     own: Sequence[str | None], others: Sequence[str | None], near: Tensor
 ) -> Bool[Tensor, "count neighbours"]:
-    """Whether each neighbour has one's own label; near holds indices into others."""
+    """True for each neighbour that has one's own label; near holds indices into others."""
     return torch.tensor([[label == others[i] for i in row] for label, row in zip(own, near.tolist(), strict=True)])
 
 

@@ -26,8 +26,8 @@ import sys
 from time import perf_counter
 import torch
 from generators import load
-from inversion.measures.reconstruction import peak_memory_mb
-from inversion.inverter import search
+from generators.device import peak_memory_mb
+from inversion.inverter import steps_of
 from inversion.config import config_of
 began = perf_counter()
 generator = load(sys.argv[1])
@@ -36,7 +36,7 @@ with torch.no_grad():
     target = generator.synthesis(generator.mapping(torch.zeros(1, 512)), generator.fixed_noise(1)).clamp(-1, 1)
 rendered = perf_counter()
 config = config_of(generator, "default", steps=int(sys.argv[2]), loss="pixel=1,laplacian=1")
-for step in search(generator, target, config):
+for step in steps_of(generator, target, config):
     if step.index == 0:
         started = perf_counter()
 seconds = (perf_counter() - started) / max(step.index, 1)

@@ -50,7 +50,7 @@ People = dict[str, "Inversion"]
 @click.option("--children", "per_family", default=4, show_default=True, help="Children a pair.")
 @click.option("--midpoints", default=40, show_default=True, help="Pairs whose midpoint is looked at.")
 @click.option("--limit", type=int, help="Only the first so many portraits.")
-@click.option("--latents", type=path_type, help="Folder that `latent evaluate --keep` wrote: no search.")
+@click.option("--latents", type=path_type, help="Folder that `latent evaluate --keep` wrote: nothing is inverted.")
 @click.option("--sheet", type=path_type, help="Picture to write: A, midpoint, plain average of the pixels, B.")
 @seed_option
 @json_option

@@ -16,7 +16,7 @@ PROBE = """
 import sys
 from generators import load
 from inversion import invert
-from inversion.measures.reconstruction import peak_memory_mb
+from generators.device import peak_memory_mb
 result = invert(load(sys.argv[1]), sys.argv[2], recipe=sys.argv[3])
 print(result.seconds, peak_memory_mb())
 """

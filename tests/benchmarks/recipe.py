@@ -1,4 +1,4 @@
-"""What each part of the default search brings: the same portraits with one part left out, and with each loss added.
+"""The gain of each part of the default recipe: the same portraits with one part left out, and with each loss added.
 
     python -m tests.benchmarks.recipe --generator ffhq --limit 6
 
@@ -42,7 +42,7 @@ def main(generator: str, source: Path, limit: int, only: str | None, as_json: bo
 
 
 def variants(model: "Generator", default: "InvertConfig") -> dict[str, "InvertConfig"]:
-    """The default search, without each of its parts, and with other losses."""
+    """The default recipe, without each of its parts, and with other losses."""
     found = {"default": default, "from the mean, not the encoder": replace(default, start="mean")}
     if default.detail:
         found["without detail in the noise"] = replace(default, detail=0.0)

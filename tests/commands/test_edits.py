@@ -95,7 +95,7 @@ def test_a_photograph_is_inverted_once(latent, photos, tmp_path, monkeypatch):
     assert len(kept) == 2
 
     def never(*args, **more):
-        raise AssertionError("searched again")
+        raise AssertionError("inverted again")
 
     with monkeypatch.context() as patch:
         patch.setattr("inversion.inverter.steps_of", never)

@@ -12,8 +12,8 @@ from tests.conftest import objects, refused
 
 
 @pytest.fixture
-def searches(monkeypatch):
-    """How many photographs were searched, a number a search."""
+def inverted(monkeypatch):
+    """How many photographs were inverted, a number a batch."""
     counted, whole = [], inverter.steps_of
 
     def counting(generator, images, config, **more):
@@ -27,12 +27,12 @@ def searches(monkeypatch):
 SAME = ("--no-align", "--recipe", "default", "--steps", 2)
 
 
-def test_a_photograph_that_was_inverted_is_searched_no_more(latent, photos, tmp_path, searches):
+def test_a_photograph_that_was_inverted_is_inverted_no_more(latent, photos, tmp_path, inverted):
     a, b = photos[:2]
     assert latent("invert", a, "-o", tmp_path / "me", *SAME).exit_code == 0
-    assert searches == [1]
+    assert inverted == [1]
     assert latent("blend", a, b, "-o", tmp_path / "child.png", *SAME).exit_code == 0
-    assert searches == [1, 1]  # b alone
+    assert inverted == [1, 1]  # b alone
     folder = tmp_path / "library"
     folder.mkdir()
     for i, photo in enumerate((a, b)):
@@ -48,30 +48,30 @@ def test_a_photograph_that_was_inverted_is_searched_no_more(latent, photos, tmp_
     ):
         done = latent(*args, *SAME)
         assert done.exit_code == 0, done.output
-    assert searches == [1, 1]
+    assert inverted == [1, 1]
 
 
-def test_what_was_found_is_told_again_as_it_was(latent, photos, tmp_path, searches):
+def test_what_was_found_is_told_again_as_it_was(latent, photos, tmp_path, inverted):
     first = objects(latent("invert", photos[0], "-o", tmp_path / "1", *SAME, "--json"))[0]
     shutil.copy(photos[0], tmp_path / "me.png")
     second = objects(latent("invert", tmp_path / "me.png", "-o", tmp_path / "2", *SAME, "--json"))[0]
-    assert searches == [1] and second["file"] == str(tmp_path / "me.png")
+    assert inverted == [1] and second["file"] == str(tmp_path / "me.png")
     for name in ("psnr_db", "ssim", "seconds", "steps", "losses"):
         assert second[name] == first[name]
     assert (tmp_path / "2" / "me.png").read_bytes() == (tmp_path / "1" / "a.png").read_bytes()
     assert (tmp_path / "2" / "me.target.png").read_bytes() == (tmp_path / "1" / "a.target.png").read_bytes()
 
 
-def test_other_settings_another_start_and_a_budget_are_searched_anew(latent, photos, tmp_path, searches):
+def test_other_settings_another_start_and_a_budget_are_inverted_anew(latent, photos, tmp_path, inverted):
     a = photos[0]
     latent("invert", a, "-o", tmp_path / "1", *SAME)
     latent("invert", a, "-o", tmp_path / "2", "--no-align", "--recipe", "default", "--steps", 3)
     for more in (("--budget", "5s"), ("--init", tmp_path / "1" / "a.latent.safetensors")):
         assert latent("invert", a, "-o", tmp_path / "3", *SAME, *more).exit_code == 0
-    assert searches == [1] * 4
+    assert inverted == [1] * 4
 
 
-def test_a_search_that_was_stopped_is_not_kept(latent, photos, tmp_path, monkeypatch):
+def test_an_inversion_that_was_stopped_is_not_kept(latent, photos, tmp_path, monkeypatch):
     whole = inverter.steps_of
 
     def stopping(*args, **more):

@@ -89,7 +89,7 @@ def test_no_steps_is_the_first_guess(latent, model, photos, tmp_path):
     torch.testing.assert_close(found, guess.code, atol=1e-3, rtol=1e-3)
 
 
-def test_settings_reach_the_search(latent, photos, latents, tmp_path):
+def test_settings_reach_the_inversion(latent, photos, latents, tmp_path):
     given = ["--lr", 0.02, "--space", "w", "--loss", "l1=2", "--restarts", 2, "--patience", 9, "--optimizer", "sgd"]
     given += ["--detail", 0.5]
     result = latent("invert", photos[0], "-o", tmp_path, "--no-align", "--steps", 2, *given, "--budget", "2m")
@@ -128,13 +128,13 @@ def test_ctrl_c_keeps_the_best_so_far(latent, photos, tmp_path, monkeypatch):
 
     whole = inverter.steps_of
 
-    def search(*args, **more):
+    def interrupted(*args, **more):
         for step in whole(*args, **more):
             yield step
             if step.index == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(inverter, "steps_of", search)
+    monkeypatch.setattr(inverter, "steps_of", interrupted)
     result = latent("invert", *photos, "-o", tmp_path, "--no-align", "--batch", 2, "--steps", 50, "--json")
     assert result.exit_code == 130 and "stopped early: 2 of 3" in result.stderr
     assert [record["steps"] for record in objects(result)] == [2, 2]

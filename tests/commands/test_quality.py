@@ -40,7 +40,7 @@ def test_json_ends_with_one_object_of_all(latent, source, tmp_path):
     assert {file.name for file in (tmp_path / "out").iterdir()} == made
 
 
-def test_steps_alone_are_one_search(latent, source):
+def test_steps_alone_are_one_inversion(latent, source):
     result = latent("evaluate-model", source, "--steps", 2, "--samples", 1, "--pairs", 1, "--lr", 0.3, "--json")
     assert [line["steps"] for line in objects(result)[-1]["reconstruction"]] == [0, 2]
     assert objects(result)[-1]["settings"]["search"] == {"lr": 0.3, "seed": 0}

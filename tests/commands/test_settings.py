@@ -81,10 +81,10 @@ def test_a_configuration_within_its_ranges_passes():
     check(First(), ValueError)
 
 
-# The settings of a search
+# The settings of an inversion
 
 
-def test_every_setting_of_a_search_is_an_option():
+def test_every_setting_of_an_inversion_is_an_option():
     offered = {param.name for param in invert.params}
     assert settings_of(InvertConfig).keys() <= offered and len(settings_of(InvertConfig)) > 15
 

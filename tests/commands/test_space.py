@@ -149,7 +149,7 @@ def test_evaluate_space_with_data_of_its_own(latent, model, folders):
 
 def test_the_three_evaluations_do_not_mix(latent, model, folders):
     result = latent("evaluate", folders / "left", "--space", "w", "--recipe", "encode", "--limit", 1, "--json")
-    assert result.exit_code == 0 and objects(result)[-1]["n"] == 1  # the space of a search
+    assert result.exit_code == 0 and objects(result)[-1]["n"] == 1  # the space of the settings
     assert latent("evaluate", folders, "--space", model).exit_code == 2
     assert latent("evaluate-space", folders).exit_code == 2  # which generator?
     assert latent("evaluate-space", folders, "-g", model, "--lr", 1).exit_code == 2

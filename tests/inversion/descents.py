@@ -1,4 +1,4 @@
-"""Short searches on the tiny generator."""
+"""Short descents on the tiny generator."""
 
 from inversion.config import InvertConfig, LatentSpace
 from inversion.guess import random_guess

@@ -1,4 +1,4 @@
-"""A search coarse to fine, and in whitened coordinates."""
+"""A descent coarse to fine, and in whitened coordinates."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from inversion.guess import random_guess
 from inversion.loop import descend, optimize
 from inversion.losses import TermContext, objective, objectives
 from tests.conftest import tiny_mobile
-from tests.inversion.searches import settings, targets
+from tests.inversion.descents import settings, targets
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def g():
     return tiny_mobile()
 
 
-def search(g, images, config, **more):
+def descent(g, images, config, **more):
     init = random_guess(g, len(images), config.space, config.seed)
     terms = objectives(config.loss, TermContext(generator=g, target=images))
     return list(descend(g, init, terms, config, **more))
@@ -26,24 +26,24 @@ def search(g, images, config, **more):
 
 def test_each_part_of_the_steps_sees_pictures_of_its_size(g):
     config = settings(steps=10, coarse=((0.5, 8), (0.8, 16)))
-    assert [step.size for step in search(g, targets(g), config)] == [8] * 5 + [16] * 3 + [32] * 3
+    assert [step.size for step in descent(g, targets(g), config)] == [8] * 5 + [16] * 3 + [32] * 3
 
 
 def test_a_size_that_is_not_below_the_full_one_is_the_full_one(g):
     config = settings(steps=2, coarse=((0.5, 64), (0.9, 32)))
-    assert {step.size for step in search(g, targets(g), config)} == {32}
+    assert {step.size for step in descent(g, targets(g), config)} == {32}
 
 
 def test_the_losses_are_those_of_the_averaged_target(g):
     images, config = targets(g, 2), settings(steps=2, coarse=((0.5, 8),))
-    first = search(g, images, config)[0]
+    first = descent(g, images, config)[0]
     drawn = g.synthesis(first.latent.to_ws(g), first.latent.noise, resolution=8)
     torch.testing.assert_close(first.losses["pixel"], (drawn - averaged(images, 8)).square().mean(dim=(1, 2, 3)))
 
 
 def test_the_best_starts_anew_where_the_size_changes(g):
     config = settings(steps=8, coarse=((0.5, 8),), lr=1e-9)  # nothing moves, so the first of each size is the best
-    steps = search(g, targets(g), config)
+    steps = descent(g, targets(g), config)
     small, large = steps[3], steps[-1]
     assert (small.size, large.size) == (8, 32)
     drawn = g.synthesis(large.latent.to_ws(g), large.latent.noise)
@@ -53,8 +53,8 @@ def test_the_best_starts_anew_where_the_size_changes(g):
 @pytest.mark.parametrize("space", [LatentSpace.W, LatentSpace.W_PLUS])
 def test_each_image_goes_as_it_would_alone(g, space):
     images, config = targets(g), settings(space=space, whiten=True, coarse=((0.5, 16),), detail=0.3)
-    together = search(g, images, config)[-1]
-    alone = search(g, images[1:2], config)[-1]
+    together = descent(g, images, config)[-1]
+    alone = descent(g, images[1:2], config)[-1]
     torch.testing.assert_close(together.latent.code[1:2], alone.latent.code, rtol=1e-3, atol=1e-3)
 
 
@@ -74,9 +74,9 @@ def test_a_whitened_step_is_lr_standard_deviations(g):
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, 0.3), atol=2e-2, rtol=0)
 
 
-def test_a_search_in_white_finds_the_picture(g):
+def test_a_descent_in_white_finds_the_picture(g):
     images = targets(g)
-    steps = search(g, images, settings(whiten=True, steps=80, lr=0.2, coarse=((0.6, 8),)))
+    steps = descent(g, images, settings(whiten=True, steps=80, lr=0.2, coarse=((0.6, 8),)))
     start = random_guess(g, 3, LatentSpace.W_PLUS, 0)
     begun = (g.synthesis(start.code, start.noise) - images).square().mean()
     assert steps[-1].losses["pixel"].mean() < 0.3 * begun

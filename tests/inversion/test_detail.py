@@ -1,4 +1,4 @@
-"""The last steps of a search, which move the noise alone."""
+"""The last steps of a descent, which move the noise alone."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -11,7 +11,7 @@ from inversion.guess import random_guess
 from inversion.latent import sample_latent, synthesize
 from inversion.loop import optimize
 from inversion.losses import TermContext, objective
-from tests.inversion.searches import PIXEL, run, settings, targets
+from tests.inversion.descents import PIXEL, run, settings, targets
 
 
 def test_the_schedule_hurries_with_the_clock(generator):

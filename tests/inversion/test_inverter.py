@@ -9,19 +9,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from generators.base import Generator, averaged
-from generators.parts.encoder import Encoder, EncoderConfig
 from generators.pictures.image import to_pil, to_tensor
 from generators.storage import sha256_of
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from inversion import inverter as photograph
-from inversion import loop
+from inversion import inverter, loop
 from inversion.config import RECIPES, InvertConfig, LatentSpace, recipe
-from inversion.errors import FaceError, ImageError, SettingsError
-from inversion.guess import CORRECTION, encode, first_guess
+from inversion.errors import SettingsError
+from inversion.guess import first_guess
 from inversion.inverter import Inverter, best_start, invert, steps_of
 from inversion.latent import at_a_time, mean_latent, sample_latent, synthesize
-from inversion.metrics import compare, psnr
+from inversion.metrics import psnr
 from inversion.target import Target, load_target, stacked
 
 
@@ -30,17 +27,6 @@ class Features(nn.Module):
 
     def features(self, image):
         return (image * 2, nn.functional.avg_pool2d(image, 2))
-
-
-@pytest.fixture(scope="module")
-def with_encoder(generator):
-    generator = copy.deepcopy(generator)
-    config = EncoderConfig(img_resolution=16, num_ws=generator.num_ws, w_dim=8, channels=(8, 8, 8), hidden=16)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        generator.encoder = Encoder(config)
-        nn.init.normal_(generator.encoder.offsets.weight)  # so that the layers differ
-    return generator.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -60,40 +46,6 @@ def pictures(generator, batch=2):
 def last(steps):
     *_, step = steps
     return step
-
-
-# first guesses
-
-
-def test_without_an_encoder_the_first_guess_is_the_mean(generator):
-    images = pictures(generator)
-    assert encode(generator, images) is None
-    for space in LatentSpace:
-        guess, mean = first_guess(generator, images, "encoder", space), mean_latent(generator, space, batch=2)
-        assert torch.equal(guess.code, mean.code) and guess.space is space
-
-
-def test_the_encoders_guess(with_encoder):
-    images = pictures(with_encoder)
-    guess = first_guess(with_encoder, images, "encoder", LatentSpace.W_PLUS)
-    assert torch.equal(guess.code, with_encoder.encoder(images)) and not guess.code.requires_grad
-    assert all(map(torch.equal, guess.noise, with_encoder.fixed_noise(2)))
-    in_w = first_guess(with_encoder, images, "encoder", LatentSpace.W)
-    torch.testing.assert_close(in_w.code, guess.code.mean(dim=1))
-    in_z = first_guess(with_encoder, images, "encoder", LatentSpace.Z)
-    assert torch.equal(in_z.code, torch.zeros(2, 8))
-    mean = first_guess(with_encoder, images, "mean", LatentSpace.W)
-    assert torch.equal(mean.code, with_encoder.w_avg.expand(2, -1))
-
-
-@pytest.mark.parametrize("space", LatentSpace)
-def test_random_guesses_are_the_same_for_every_image(generator, space):
-    images = pictures(generator, 3)
-    guess = first_guess(generator, images, "random", space, seed=4)
-    assert guess.space is space and guess.code.shape[0] == 3
-    assert torch.equal(guess.code[0], guess.code[2])
-    assert torch.equal(guess.code[:1], first_guess(generator, images[:1], "random", space, seed=4).code)
-    assert not torch.equal(guess.code, first_guess(generator, images, "random", space, seed=5).code)
 
 
 def test_the_best_of_several_random_starts_is_each_images_own(generator):
@@ -127,53 +79,23 @@ def test_recipes_by_name(generator):
     assert projector.space is LatentSpace.W and projector.optimize_noise and projector.steps == 1000
 
 
-# targets
+# the steps
 
 
-def test_load_target_without_alignment_takes_the_centre(generator, tmp_path):
-    wide = Image.new("RGB", (48, 16), "red")
-    wide.paste(Image.new("RGB", (16, 16), "blue"), (16, 0))
-    wide.save(tmp_path / "wide.png")
-    target = load_target(tmp_path / "wide.png", generator, align=False)
-    assert torch.equal(target.image, torch.tensor([-1.0, -1.0, 1.0])[:, None, None].expand(1, 3, 16, 16))
-    assert target.source == str(tmp_path / "wide.png") and target.sha256 == sha256_of(tmp_path / "wide.png")
-    assert target.alignment is None
-    from_memory = load_target(wide, generator, align=False)
-    assert torch.equal(from_memory.image, target.image) and from_memory.source is None and from_memory.sha256 is None
-
-
-def test_load_target_needs_a_face_to_align(generator):
-    with pytest.raises(FaceError, match="--no-align"):
-        load_target(Image.new("RGB", (64, 64), "gray"), generator)
-
-
-def test_load_target_takes_a_tensor_as_it_is(generator):
-    image = pictures(generator, 1)
-    assert torch.equal(load_target(image, generator).image, image)
-    with pytest.raises(ImageError, match=r"\(1, 3, 8, 8\) came, tiny takes \(1, 3, 16, 16\)"):
-        load_target(image[:, :, :8, :8], generator)
-    for wrong in (image * 127.5, image * math.nan):
-        with pytest.raises(ImageError, match="127.5"):
-            load_target(wrong, generator)
-
-
-# search
-
-
-def test_search_starts_where_it_is_told(generator):
+def test_steps_start_where_they_are_told(generator):
     images, config = pictures(generator), settings(steps=0, loss={"pixel": 1.0})
     init = sample_latent(generator, batch=2, seed=1)
     step = last(steps_of(generator, images, config, init=init))
     rendered = generator.synthesis(init.code, init.noise)  # beyond [-1, 1] here and there, which the loss sees
     assert torch.equal(step.latent.code, init.code)
     torch.testing.assert_close(step.total, (rendered - images).square().mean(dim=(1, 2, 3)))
-    with pytest.raises(SettingsError, match="the start is in w_plus, the search in w"):
+    with pytest.raises(SettingsError, match="the start is in w_plus, the inversion in w"):
         next(steps_of(generator, images, replace(config, space=LatentSpace.W), init=init))
     with pytest.raises(SettingsError, match="2 starts came for 1 images"):
         next(steps_of(generator, images[:1], config, init=init))
 
 
-def test_search_checks_its_budget_and_its_terms(generator):
+def test_steps_check_their_budget_and_their_terms(generator):
     with pytest.raises(SettingsError, match="budget"):
         next(steps_of(generator, pictures(generator), settings(), budget=0.0))
     with pytest.raises(SettingsError, match="no loss named 'likeness'"):
@@ -182,7 +104,7 @@ def test_search_checks_its_budget_and_its_terms(generator):
 
 def test_the_budget_counts_from_the_first_guess(generator, monkeypatch):
     clock = count()  # a second at each look, in both modules
-    for module in (loop, photograph):
+    for module in (loop, inverter):
         monkeypatch.setattr(module, "monotonic", lambda: float(next(clock)))
     config = settings(start="random", restarts=2, steps=100, loss={"pixel": 1.0})
     steps = list(steps_of(generator, pictures(generator), config, budget=20.0))
@@ -268,62 +190,7 @@ def test_a_grey_generator(astronaut):
     assert result.image.shape == (1, 1, 16, 16) and math.isfinite(result.metrics["psnr_db"] or math.nan)
 
 
-class Halfway(torch.nn.Module):
-    """Sees half of the logarithm of what there is."""
-
-    def forward(self, images):
-        return images.mean(dim=(2, 3)).clamp(min=0.01).log()[:, None, :] * 0.5
-
-
-class Exponential(Generator):
-    def __init__(self):
-        super().__init__()
-        self.z_dim = self.w_dim = self.img_channels = 3
-        self.num_ws, self.img_resolution, self.ws_resolutions, self.w_avg = 1, 4, (4,), torch.zeros(3)
-        self.encoder = Halfway()
-
-    def mapping(self, z, c=None, truncation_psi=1.0):
-        return truncation_psi * z[:, None]
-
-    def synthesis(self, ws, noise):
-        return ws[:, 0, :, None, None].exp().expand(-1, -1, 4, 4)
-
-
-def test_looking_again_mends_the_guess_and_never_harms_it():
-    images = torch.tensor([0.2, 0.5, 0.9])[:, None, None, None].expand(3, 3, 4, 4)
-    model, truth = Exponential(), images[:, :, 0, 0].log()
-    first, second, later = ((encode(model, images, looks=n).code[:, 0] - truth) for n in (0, 2, 8))
-    left = 1 - CORRECTION / 2  # of the error, after each look: half of it is seen
-    torch.testing.assert_close(second, left**2 * first)
-    torch.testing.assert_close(later, left**8 * first, atol=1e-6, rtol=1e-4)
-    model.encoder.forward = lambda images: 4 * images.mean(dim=(2, 3)).log()[:, None, :]  # each look leads astray
-    first, later = encode(model, images[:2]), encode(model, images[:2], looks=1)
-    assert torch.equal(first.code, later.code)
-
-
 @pytest.mark.parametrize("size, most, wanted", [(16, 8, 8), (256, 8, 8), (512, 8, 2), (1024, 8, 1), (1024, 32, 2)])
 def test_fewer_large_pictures_at_a_time(generator, monkeypatch, size, most, wanted):
     monkeypatch.setattr(generator, "img_resolution", size)
     assert at_a_time(generator, most) == wanted
-
-
-def test_large_pictures_are_measured_at_256_px(face_picture):
-    large = to_tensor(face_picture.resize((512, 512)))
-    noisy = large + 0.05 * torch.randn(large.shape, generator=torch.Generator().manual_seed(0))
-    found, small = compare(noisy, large, faces=True), averaged(large, 256)
-    assert found["psnr_db"] == pytest.approx(float(psnr(averaged(noisy, 256), small)[0]))
-    assert found.keys() == {"psnr_db", "ssim", "perceptual", "identity", "landmarks"}
-    assert 0 < found["perceptual"] < 1 and found["identity"] < 0.3 and found["landmarks"] < 0.05
-
-
-def test_what_has_no_face_is_not_measured_by_one():
-    flat = torch.zeros(1, 3, 16, 16)
-    found = compare(flat, flat + 0.5, faces=True)
-    assert found["identity"] is None and found["landmarks"] is None and found["perceptual"] is None
-
-
-@pytest.fixture
-def face_picture():
-    import skimage.data
-
-    return Image.fromarray(skimage.data.astronaut()).crop((100, 0, 356, 256))

@@ -13,7 +13,7 @@ from inversion.guess import random_guess
 from inversion.latent import Latent
 from inversion.loop import OPTIMIZERS, Jitter, Step, better, check_budget, descend, lr_ramp, optimize, whiten_
 from inversion.losses import Candidate, TermContext, objective
-from tests.inversion.searches import PIXEL, SPACES, run, settings, targets
+from tests.inversion.descents import PIXEL, SPACES, run, settings, targets
 
 
 def table(values):
@@ -113,7 +113,7 @@ def test_no_steps_give_the_first_guess(generator):
     assert torch.equal(steps[0].latent.code, init.code)
 
 
-def test_patience_ends_a_search_without_gain(generator):
+def test_patience_ends_a_descent_without_gain(generator):
     flat = [[1.0]] * 21
     assert [step.index for step in scripted(generator, flat, patience=5)] == list(range(6))
     assert len(scripted(generator, flat)) == 21
@@ -138,7 +138,7 @@ def test_patience_is_each_images_own(generator):
         assert alone[-1].total.item() == pytest.approx(together[-1].total[i].item())
 
 
-def test_budget_ends_the_search(generator, monkeypatch):
+def test_budget_ends_the_descent(generator, monkeypatch):
     clock = count()  # a second at each look
     monkeypatch.setattr(loop, "monotonic", lambda: float(next(clock)))
     images = targets(generator)

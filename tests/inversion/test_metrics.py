@@ -5,9 +5,20 @@ import pytest
 import torch
 from PIL import Image
 
+from generators.base import averaged
+from generators.pictures.image import to_tensor
 from inversion import metrics
 from inversion.errors import SettingsError
-from inversion.metrics import identity_distance, laplacian_energy, lpips_distance, psnr, ssim, summary
+from inversion.metrics import (
+    compare,
+    identity_distance,
+    laplacian_energy,
+    lpips_distance,
+    ms_ssim,
+    psnr,
+    ssim,
+    summary,
+)
 
 
 def draw(*shape, seed=0):
@@ -129,3 +140,43 @@ def test_summary():
 def test_summary_agrees_with_numpy():
     values = np.random.default_rng(0).normal(size=37).tolist()
     assert list(summary(values).values()) == pytest.approx(np.quantile(values, [0.5, 0.1, 0.9]).tolist())
+
+
+def test_ms_ssim_falls_as_noise_grows():
+    x = draw(1, 3, 64, 64).cumsum(2).cumsum(3)
+    x = x / x.abs().amax()
+    scores = [float(ms_ssim(x, x + s * draw(1, 3, 64, 64, seed=1))) for s in (0.0, 0.05, 0.2, 0.8)]
+    assert scores[0] == pytest.approx(1, abs=1e-6)
+    assert scores == sorted(scores, reverse=True) and scores[-1] < 0.7
+
+
+@pytest.mark.parametrize("size", [(8, 8), (11, 11), (12, 16), (22, 22), (44, 90), (176, 176)])
+def test_ms_ssim_of_two_constants_at_every_size(size):
+    # Contrast is 1 everywhere, so luminance alone remains, to the power of the last scale's share.
+    a, b = torch.full((1, 1, *size), 0.5), torch.full((1, 1, *size), -0.5)
+    weights = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333][: max(1, min(5, int(math.log2(min(size) / 11)) + 1))]
+    luminance = (2 * 1.5 * 0.5 + 4e-4) / (1.5**2 + 0.5**2 + 4e-4)  # counted from black, which is -1
+    expected = torch.tensor([luminance ** (weights[-1] / sum(weights))])
+    torch.testing.assert_close(ms_ssim(a, b), expected, rtol=1e-4, atol=0)
+
+
+def test_large_pictures_are_measured_at_256_px(face_picture):
+    large = to_tensor(face_picture.resize((512, 512)))
+    noisy = large + 0.05 * torch.randn(large.shape, generator=torch.Generator().manual_seed(0))
+    found, small = compare(noisy, large, faces=True), averaged(large, 256)
+    assert found["psnr_db"] == pytest.approx(float(psnr(averaged(noisy, 256), small)[0]))
+    assert found.keys() == {"psnr_db", "ssim", "perceptual", "identity", "landmarks"}
+    assert 0 < found["perceptual"] < 1 and found["identity"] < 0.3 and found["landmarks"] < 0.05
+
+
+def test_what_has_no_face_is_not_measured_by_one():
+    flat = torch.zeros(1, 3, 16, 16)
+    found = compare(flat, flat + 0.5, faces=True)
+    assert found["identity"] is None and found["landmarks"] is None and found["perceptual"] is None
+
+
+@pytest.fixture
+def face_picture():
+    import skimage.data
+
+    return Image.fromarray(skimage.data.astronaut()).crop((100, 0, 356, 256))

@@ -15,7 +15,7 @@ from inversion.files.latent_file import save
 from inversion.inverter import Inverter
 from inversion.latent import Latent, sample_latent
 from inversion.library.index import INDEX, Measure, parse, places, update
-from inversion.library.nearest import by_code, contact_sheet, find, mahalanobis
+from inversion.library.nearest import by_code, contact_sheet, mahalanobis, nearest_to
 from inversion.target import load_target
 from inversion.watch import Watch
 from tests.conftest import tiny_generator
@@ -179,7 +179,7 @@ def test_bad_files_are_remembered_and_tried_again_when_they_change(folder):
 def test_the_nearest_of_known_codes(folder):
     generator = Flat()
     picture = digits()[0]
-    found = find(str(folder / picture.name), folder, inverter(generator), count=3)
+    found = nearest_to(str(folder / picture.name), folder, inverter(generator), count=3)
     codes = {d.name: generator.encoder(load_target(folder / d.name, generator).image).flatten() for d in digits()[:12]}
     own = codes.pop(picture.name)
     wanted = sorted((float((code - own).norm()), name) for name, code in codes.items())[:3]
@@ -190,7 +190,7 @@ def test_the_nearest_of_known_codes(folder):
 
 def test_a_copy_of_the_query_is_found_but_not_the_query_itself(folder):
     shutil.copy(folder / digits()[0].name, folder / "twin.png")
-    found = find(str(folder / digits()[0].name), folder, inverter(Flat()), count=1)
+    found = nearest_to(str(folder / digits()[0].name), folder, inverter(Flat()), count=1)
     assert found.nearest[0] == ("twin.png", pytest.approx(0, abs=1e-5)) and len(found.nearest) == 1
 
 
@@ -199,25 +199,25 @@ def test_a_latent_is_a_query_too(folder, tmp_path):
     code = generator.encoder(load_target(folder / digits()[4].name, generator).image)
     path = tmp_path / "q.latent.safetensors"
     save(Latent(code, LatentSpace.W_PLUS, ()), path, generator)
-    found = find(str(path), folder, inverter(generator), count=1)
+    found = nearest_to(str(path), folder, inverter(generator), count=1)
     assert found.nearest[0][0] == digits()[4].name and found.nearest[0][1] == pytest.approx(0, abs=1e-5)
 
 
 def test_a_generator_without_an_encoder_is_inverted(folder):
     generator = tiny_generator()
     generator.card["subject"] = "digit"
-    found = find(str(folder / digits()[0].name), folder, inverter(generator, steps=2), count=2)
+    found = nearest_to(str(folder / digits()[0].name), folder, inverter(generator, steps=2), count=2)
     assert len(found.nearest) == 2 and settings_for(generator).steps > 0
 
 
 def test_pictures_without_a_face_are_told_and_skipped(folder):
     generator = tiny_generator()  # three channels and no other word: faces
     with pytest.raises(FaceError):
-        find(str(folder / digits()[0].name), folder, inverter(generator))
+        nearest_to(str(folder / digits()[0].name), folder, inverter(generator))
     query = str(folder / digits()[0].name)
     with pytest.raises(FaceError):
-        find(query, folder, inverter(generator, align=False), metric="identity")
-    found = find(query, folder, inverter(generator, align=False, steps=1), count=2)
+        nearest_to(query, folder, inverter(generator, align=False), metric="identity")
+    found = nearest_to(query, folder, inverter(generator, align=False, steps=1), count=2)
     assert found.searched == 11 and not found.skipped
 
 
@@ -231,7 +231,7 @@ def test_identity_search_finds_the_person(shared, tmp_path):
     (home / "digit.png").write_bytes(digit.png())
     small = read_image(photos[1])
     small.resize((small.width * 3 // 4, small.height * 3 // 4)).save(tmp_path / "query.png")
-    found = find(str(tmp_path / "query.png"), home, inverter(tiny_generator()), metric="identity")
+    found = nearest_to(str(tmp_path / "query.png"), home, inverter(tiny_generator()), metric="identity")
     assert found.nearest[0][0] == "1.png" and found.nearest[0][1] < 0.3
     assert "digit.png; use a larger" in found.skipped["digit.png"]
 
@@ -258,18 +258,18 @@ def test_whitened_distance_does_not_care_for_units():
 def test_what_cannot_be_searched(folder, tmp_path):
     query = str(folder / digits()[0].name)
     with pytest.raises(SettingsError, match="choose raw"):
-        find(query, folder, inverter(Flat()), metric="cosine")
+        nearest_to(query, folder, inverter(Flat()), metric="cosine")
     with pytest.raises(ImageError, match="does not exist"):
-        find(str(tmp_path / "nobody.png"), folder, inverter(Flat()))
+        nearest_to(str(tmp_path / "nobody.png"), folder, inverter(Flat()))
     alone = tmp_path / "alone"
     alone.mkdir()
     shutil.copy(query, alone / "me.png")
     with pytest.raises(ImageError, match="can be compared"):
-        find(str(alone / "me.png"), alone, inverter(Flat()))
+        nearest_to(str(alone / "me.png"), alone, inverter(Flat()))
 
 
 def test_the_sheet_shows_the_query_first(folder):
-    found = find(str(folder / digits()[0].name), folder, inverter(Flat()), count=3)
+    found = nearest_to(str(folder / digits()[0].name), folder, inverter(Flat()), count=3)
     page = contact_sheet(found)
     assert page.width > 2 * 192
     tile = np.asarray(page.crop((8, 8, 200, 200)).resize((8, 8)).convert("L"), dtype=float)
@@ -280,4 +280,4 @@ def test_a_latent_of_several_images_is_no_query(folder, tmp_path):
     generator = Flat()
     save(sample_latent(generator, batch=2), tmp_path / "two.latent.safetensors", generator)
     with pytest.raises(SettingsError, match="2 images"):
-        find(str(tmp_path / "two.latent.safetensors"), folder, inverter(generator))
+        nearest_to(str(tmp_path / "two.latent.safetensors"), folder, inverter(generator))

@@ -6,7 +6,16 @@ from generators.pictures.image import resize, to_tensor
 from generators.pictures.sources import pictures
 from inversion.errors import SettingsError
 from inversion.measures import diversity
-from inversion.measures.diversity import Seen, frechet_distance, look, mean_pairwise, nearest, ratio, some, strangers
+from inversion.measures.diversity import (
+    FaceStats,
+    frechet_distance,
+    mean_pairwise,
+    measure_pictures,
+    nearest,
+    ratio,
+    strangers,
+    subsample,
+)
 from inversion.metrics import laplacian_energy
 from tests.conftest import picture
 
@@ -62,8 +71,8 @@ def test_many_points_are_drawn_from(monkeypatch):
     monkeypatch.setattr(diversity, "MOST", 20)
     points = draw(90)
     assert mean_pairwise(points, seed=1) == mean_pairwise(points, seed=1) != mean_pairwise(points, seed=2)
-    drawn = some(points, 20, 0)
-    assert len(np.unique(drawn, axis=0)) == 20 and some(points, 90, 0) is points
+    drawn = subsample(points, 20, 0)
+    assert len(np.unique(drawn, axis=0)) == 20 and subsample(points, 90, 0) is points
 
 
 def test_nearest_agrees_with_all_distances():
@@ -86,7 +95,7 @@ def test_look_counts_what_has_no_face(monkeypatch):
     described = iter([np.ones(128), None, np.zeros(128)])
     monkeypatch.setattr(diversity, "describe", lambda image: next(described))
     images = [to_tensor(picture(i)) for i in range(3)]
-    seen = look(images)
+    seen = measure_pictures(images)
     assert seen.face_rate == pytest.approx(2 / 3) and seen.descriptors[1] is None and len(seen) == 3
     np.testing.assert_array_equal(seen.faces, [np.ones(128), np.zeros(128)])
     assert seen.energy == pytest.approx(float(laplacian_energy(torch.cat(images)).mean()))
@@ -94,12 +103,16 @@ def test_look_counts_what_has_no_face(monkeypatch):
 
 def test_look_can_leave_faces_alone(monkeypatch):
     monkeypatch.setattr(diversity, "describe", lambda image: pytest.fail("looked for a face"))
-    seen = look([to_tensor(picture(0))], faces=False)
+    seen = measure_pictures([to_tensor(picture(0))], faces=False)
     assert seen.faces.shape == (0, 128) and seen.face_rate == 0 and seen.energies[0] > 0
 
 
 def test_nothing_seen():
-    assert Seen((), ()).face_rate is None and Seen((), ()).energy is None and Seen((), ()).faces.shape == (0, 128)
+    assert (
+        FaceStats((), ()).face_rate is None
+        and FaceStats((), ()).energy is None
+        and FaceStats((), ()).faces.shape == (0, 128)
+    )
 
 
 def test_ratio():
@@ -109,5 +122,5 @@ def test_ratio():
 
 def test_real_people_are_different(shared):
     people = [to_tensor(resize(file.read(), 64)) for file in pictures(shared / "test-256.zip")[:3]]
-    seen, apart = look(people), mean_pairwise(look(people).faces)
+    seen, apart = measure_pictures(people), mean_pairwise(measure_pictures(people).faces)
     assert seen.face_rate == 1 and apart is not None and 0.6 < apart < 1.1

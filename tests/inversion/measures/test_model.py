@@ -9,9 +9,7 @@ from generators import load
 from inversion import metrics
 from inversion.commands.tables import quality_line
 from inversion.errors import ImageError, SettingsError
-from inversion.measures import diversity
-from inversion.measures import model as quality
-from inversion.measures import reconstruction as evaluate
+from inversion.measures import diversity, reconstruction, samples, study
 from inversion.measures.config import MODEL_CONVENTIONS, QualityConfig
 from inversion.measures.model import measure_model, quality_summary
 from tests.conftest import picture, pixels
@@ -27,9 +25,9 @@ def fake(image):
 
 
 def see_faces(patch):
-    for module in (diversity, metrics, evaluate):
+    for module in (diversity, metrics, reconstruction):
         patch.setattr(module, "describe", fake)
-    patch.setattr(quality, "FEWEST", 3)
+    patch.setattr(study, "FEWEST", 3)
 
 
 @pytest.fixture
@@ -91,9 +89,9 @@ def test_all_measures_of_a_whole_model(measured):
     assert [record["steps"] for record in found.values()] == [0, 1, 3]
     assert list(found) == ["encoder alone", "default, 1 steps", "default, 3 steps"]
     assert found["default, 3 steps"]["psnr_db"] > found["encoder alone"]["psnr_db"]
-    samples = by_setting(records, "samples")
-    assert samples["truncation 0.5"]["identity_between"] < samples["truncation 1"]["identity_between"]
-    for record in samples.values():
+    drawn = by_setting(records, "samples")
+    assert drawn["truncation 0.5"]["identity_between"] < drawn["truncation 1"]["identity_between"]
+    for record in drawn.values():
         assert record["frechet"] > 0 and record["frechet_to"] == "training" and record["samples"] == 6
         assert record["laplacian_to_training"] / record["laplacian_ratio"] == pytest.approx(
             1 / real["training"]["laplacian_ratio"]
@@ -118,7 +116,7 @@ def test_the_training_pictures_themselves_are_memorised(whole, people, trained, 
     from inversion.target import load_target
 
     copies = [load_target(file.read(), whole, align=False).image for file in pictures(trained)[:6]]
-    monkeypatch.setattr(quality, "rendered", lambda generator, ws, batch: iter(copies[: len(ws)]))
+    monkeypatch.setattr(samples, "rendered", lambda generator, ws, batch: iter(copies[: len(ws)]))
     record = list(measure_model(whole, [people], CONFIG, data=[trained]))[-1]
     assert record["nearest_median"] == 0 and record["nearer_than_tenth"] == 1 and record["held_out_least"] > 0
 
@@ -139,7 +137,7 @@ def test_a_generator_alone_says_what_it_lacks(generator, people, faces):
 
 
 def test_few_descriptors_have_no_frechet_distance(whole, people, trained, faces, monkeypatch):
-    monkeypatch.setattr(quality, "FEWEST", 200)
+    monkeypatch.setattr(study, "FEWEST", 200)
     record = by_setting(measure_model(whole, [people], CONFIG, data=[trained]), "samples")["truncation 1"]
     assert record["frechet"] is None and record["missing"]["frechet"].startswith("needs 200 descriptors")
 
@@ -153,7 +151,7 @@ def test_without_faces_the_identities_are_left_out(whole, people, trained, tmp_p
     assert not (tmp_path / "m.png").exists()
 
 
-def test_a_model_of_other_things_is_not_searched_for_faces(whole, people, monkeypatch):
+def test_a_model_of_other_things_is_not_looked_at_for_faces(whole, people, monkeypatch):
     monkeypatch.setattr(diversity, "describe", lambda image: pytest.fail("looked for a face"))
     whole.card = {"subject": "digits"}
     records = list(measure_model(whole, [people], CONFIG))

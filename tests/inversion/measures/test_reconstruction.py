@@ -84,12 +84,12 @@ def test_limit_and_batch(generator, folder):
 def test_the_budget_is_for_each_picture(generator, folder, monkeypatch):
     asked = []
 
-    def search(generator, images, config, *, init, budget):
+    def inverting(generator, images, config, *, init, budget):
         asked.append((len(images), budget))
-        return search_as_it_is(generator, images, config)
+        return as_it_is(generator, images, config)
 
-    search_as_it_is = walk.steps_of
-    monkeypatch.setattr(walk, "steps_of", search)
+    as_it_is = walk.steps_of
+    monkeypatch.setattr(walk, "steps_of", inverting)
     found(generator, folder, batch=3, budget=2.0)
     assert asked == [(2, 4.0), (1, 2.0)]  # a batch holds three files, of which one is bad
 

@@ -14,7 +14,7 @@ from inversion.measures import diversity
 from inversion.measures.smoothness import (
     KINDS,
     draw_pairs,
-    look_between,
+    measure_midpoints,
     midpoints,
     perceptual_path_length,
     write_midpoints,
@@ -76,22 +76,22 @@ def test_midpoints_in_z_turn_about_the_origin(generator):
 
 def test_sharpness_of_known_pairs(generator, people):
     same = {"a": people["a"], "b": people["a"]}
-    for figures in look_between(generator, same, [("a", "b")], faces=False).values():
+    for figures in measure_midpoints(generator, same, [("a", "b")], faces=False).values():
         assert figures == {
             "face_rate": None,
             "laplacian_ratio": pytest.approx(1, abs=1e-4),
             "sharpness": pytest.approx(1),
         }
     opposite = {"a": people["a"], "b": replace(people["b"], image=-people["a"].image)}
-    assert look_between(generator, opposite, [("a", "b")], faces=False)["pixel average"]["sharpness"] == 0
+    assert measure_midpoints(generator, opposite, [("a", "b")], faces=False)["pixel average"]["sharpness"] == 0
 
 
 def test_face_rate_of_midpoints(generator, people, monkeypatch):
     answers = iter([np.zeros(128), None, None, np.zeros(128), np.zeros(128), None])
     monkeypatch.setattr(diversity, "describe", lambda image: next(answers))
-    found = look_between(generator, people, [("a", "b"), ("c", "d")])
+    found = measure_midpoints(generator, people, [("a", "b"), ("c", "d")])
     assert [found[kind]["face_rate"] for kind in KINDS] == [1, 0.5, 0]
-    assert all(figures["sharpness"] is None for figures in look_between(generator, people, []).values())
+    assert all(figures["sharpness"] is None for figures in measure_midpoints(generator, people, []).values())
 
 
 def test_a_sheet_of_midpoints(generator, people, tmp_path):
