@@ -35,7 +35,7 @@ def invert_files(inverter: Inverter, photos: Sequence[Picture], out: Path, watch
     results = zip(photos, stems(photos, out), inverter.run(photos, watch, keep_best=True), strict=True)
     try:
         for photo, stem, found in results:
-            records.append(keep(photo.place, found, out / stem, inverter.generator))
+            records.append(keep(inverter.generator, photo.place, found, out / stem))
             if len(records) % size == 0:
                 told = report(records, out)
             yield records[-1]
@@ -50,7 +50,7 @@ def report(records: Sequence[Record], out: Path) -> int:
     return len(records)
 
 
-def keep(name: str, found: Result, stem: Path, generator: Generator) -> Record:
+def keep(generator: Generator, name: str, found: Result, stem: Path) -> Record:
     """Write what was found to STEM.*, and tell it as a record."""
     if isinstance(found, InversionError):
         return {"file": name, "error": str(found)}

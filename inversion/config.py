@@ -158,7 +158,7 @@ FACES = InvertConfig(
 )
 
 
-def recipe(name: str, generator: "Generator") -> InvertConfig:
+def recipe(generator: "Generator", name: str = "default") -> InvertConfig:
     """The settings of that name, fitted to the generator.
 
     Features only where its file has them, detail only where it has noise. Where the encoder is the best that there is,
@@ -201,7 +201,7 @@ def config_of(generator: "Generator", recipe_name: str, **given: Any) -> InvertC
             given[key] = read(given[key])
     if given.get("space") is LatentSpace.Z:
         given.setdefault("whiten", False)  # z is white already
-    return replace(recipe(recipe_name, generator), **given)
+    return replace(recipe(generator, recipe_name), **given)
 
 
 def settings_for(

@@ -116,7 +116,7 @@ class Inverter:
 
     def job(self, photo: Photo) -> Job:
         """The job that a photograph makes: its target, and what the cache holds of it."""
-        target = load_target(photo, self.generator, align=self.align, face=self.face)
+        target = load_target(self.generator, photo, align=self.align, face=self.face)
         if self.cache is None or target.sha256 is None or self.budget is not None or self.init is not None:
             return Job(target, None, None)
         entry = entry_of(self.cache, target.sha256, self.generator, self.config, align=self.align, face=self.face)
@@ -219,7 +219,7 @@ def invert(
     Raises InversionError's kinds: no face, an unreadable file, an unknown recipe.
     """
     recipe = recipe if config is None else "custom"
-    config = config or replace(recipe_named(recipe, generator), seed=seed)
+    config = config or replace(recipe_named(generator, recipe), seed=seed)
     config = config if loss is None else replace(config, loss=loss)
     inverter = Inverter(generator, config, recipe=recipe, align=align, face=face, budget=budget, init=init)
     return raised(next(inverter.run([photo])))

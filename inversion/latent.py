@@ -126,7 +126,7 @@ def check_alike(latents: Sequence[Latent]) -> None:
             raise SettingsError(f"latents are on {first.code.device} and {other.code.device}; call .to(device) on both")
 
 
-def check_w_plus(latent: Latent, generator: Generator) -> None:
+def check_w_plus(generator: Generator, latent: Latent) -> None:
     """SpaceMismatch unless latent is in w_plus and fits the generator."""
     if latent.space is not LatentSpace.W_PLUS:
         raise SpaceMismatch(f"the latent is in {latent.space}, layers need w_plus; call .to_w_plus(generator) first")
@@ -147,7 +147,7 @@ def check_tensors(code: Tensor, space: LatentSpace, noise: Sequence[Tensor], whe
             raise LatentFileError(f"{where}: {name} is {tuple(tensor.shape)}; wanted ({len(code)}, 1, height, width)")
 
 
-def check_fits(latent: Latent, generator: Generator, where: str) -> None:
+def check_fits(generator: Generator, latent: Latent, where: str) -> None:
     """LatentFileError unless code and noise have the shapes that the generator takes."""
     shapes = {LatentSpace.Z: (generator.z_dim,), LatentSpace.W: (generator.w_dim,)}
     wanted = shapes.get(latent.space, (generator.num_ws, generator.w_dim))

@@ -29,7 +29,7 @@ class Target:
     alignment: Alignment | None = None  # None: it was taken as it is
 
 
-def load_target(photo: Photo, generator: Generator, *, align: bool = True, face: int | None = None) -> Target:
+def load_target(generator: Generator, photo: Photo, *, align: bool = True, face: int | None = None) -> Target:
     """Bring a photograph to the generator's size: aligned like its training faces, or cropped to the centre square.
 
     A generator of anything but faces takes the square, whatever align says; a grey one the picture's luma. face counts
@@ -37,7 +37,7 @@ def load_target(photo: Photo, generator: Generator, *, align: bool = True, face:
     size than the generator's images, or values far outside.
     """
     if isinstance(photo, Tensor):
-        return Target(checked(photo, generator).to(generator.w_avg.device))
+        return Target(checked(generator, photo).to(generator.w_avg.device))
     picture, content = opened(photo)
     size = generator.img_resolution
     if align and generator.subject == "face":
@@ -62,7 +62,7 @@ def opened(photo: str | Path | Picture | Content | Image.Image) -> tuple[Image.I
     return content.image(), content
 
 
-def checked(image: Tensor, generator: Generator) -> Float[Tensor, "1 channels height width"]:
+def checked(generator: Generator, image: Tensor) -> Float[Tensor, "1 channels height width"]:
     """The tensor, if it can be a target; synthesis may overshoot [-1, 1] a little."""
     size = (1, generator.img_channels, generator.img_resolution, generator.img_resolution)
     if tuple(image.shape) != size:

@@ -55,7 +55,7 @@ def blend(
     shares = normalized(weights or [1.0] * len(things), len(things))
     latents = opened(generator, things, **photo)
     if children:
-        drawn = enumerate(edit.children(latents, generator, count=children, seed=seed), 1)
+        drawn = enumerate(edit.family(generator, latents, count=children, seed=seed), 1)
         made = [Rendering(f"child {i}", child.latent, {"child": i, "weights": child.weights}) for i, child in drawn]
     else:
         made = [Rendering("blend", edit.blend(latents, shares), {"weights": shares})]

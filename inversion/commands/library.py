@@ -107,7 +107,7 @@ def draw_codes(
     inverter = encoding(generator, seed=seed, **codes)
     with bars(inverter.config.steps) as watch:
         found = collect(sources, inverter, watch, limit=limit)
-    points = points_of(found, generator, dims=int(dims), method=method, seed=seed)
+    points = points_of(generator, found, dims=int(dims), method=method, seed=seed)
     if out is not None:
         draw(points, out, thumbnails=thumbnails)
     if html is not None:

@@ -3,6 +3,7 @@
 from inversion.edit.family import Child as Child
 from inversion.edit.family import ChildConfig as ChildConfig
 from inversion.edit.family import children as children
+from inversion.edit.family import family as family
 from inversion.edit.mix import blend as blend
 from inversion.edit.mix import crossover as crossover
 from inversion.edit.mix import mix as mix

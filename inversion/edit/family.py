@@ -44,8 +44,20 @@ class Child:
 
 
 def children(
-    parents: Sequence[Latent],
     generator: Generator,
+    parents: Sequence[Latent],
+    *,
+    count: int,
+    seed: int = 0,
+    config: ChildConfig = ChildConfig(),  # noqa: B008 - frozen
+) -> list[Latent]:
+    """Siblings of two or more parents, in w_plus, as `family` draws them."""
+    return [child.latent for child in family(generator, parents, count=count, seed=seed, config=config)]
+
+
+def family(
+    generator: Generator,
+    parents: Sequence[Latent],
     *,
     count: int,
     seed: int = 0,
@@ -64,14 +76,14 @@ def children(
         raise SettingsError(f"seed is {seed}; give 0 or more")
     parents = [parent.to_w_plus(generator) for parent in parents]
     check_alike(parents)
-    check_w_plus(parents[0], generator)
+    check_w_plus(generator, parents[0])
     if config.least_share is None:
         config = replace(config, least_share=0.7 if generator.linear_layout else 0.25)
-    drawn = (draw_weights(len(parents), generator, seed=seed, index=i, config=config) for i in range(count))
-    return [Child(combine(parents, generator, weights), weights) for weights in drawn]
+    drawn = (draw_weights(generator, len(parents), seed=seed, index=i, config=config) for i in range(count))
+    return [Child(combine(generator, parents, weights), weights) for weights in drawn]
 
 
-def draw_weights(parents: int, generator: Generator, *, seed: int, index: int, config: ChildConfig) -> Weights:
+def draw_weights(generator: Generator, parents: int, *, seed: int, index: int, config: ChildConfig) -> Weights:
     """Shares of each parent at each resolution: Dirichlet draws, moved towards equal ones by least_share.
 
     Siblings step through the draws by irrational strides, one for each parent, so that none is like the one before
@@ -90,7 +102,7 @@ def draw_weights(parents: int, generator: Generator, *, seed: int, index: int, c
     return {r: tuple(float(x) for x in row) for r, row in zip(resolutions, shares, strict=True)}
 
 
-def combine(parents: Sequence[Latent], generator: Generator, weights: Weights) -> Latent:
+def combine(generator: Generator, parents: Sequence[Latent], weights: Weights) -> Latent:
     """The child with these weights: the weighted mean of w_plus parents by resolution; noise by `placing`."""
     code = parents[0].code
     table = torch.tensor([weights[r] for r in generator.ws_resolutions], dtype=code.dtype, device=code.device)

@@ -28,14 +28,14 @@ def blend(latents: Sequence[Latent], weights: Sequence[float] | None = None) -> 
     return replace(latents[0], code=code, noise=mix_noise([latent.noise for latent in latents], shares))
 
 
-def crossover(a: Latent, b: Latent, *, low: int, high: int, generator: Generator) -> Latent:
+def crossover(generator: Generator, a: Latent, b: Latent, *, low: int, high: int) -> Latent:
     """a with b's styles at the layers that act at resolutions low..high, in pixels (style mixing).
 
     The noise is that of the latent whose styles act at PLACES, or at the generator's nearest size. Raises
     SpaceMismatch outside w_plus, GeneratorError if the generator has no layer there. Karras et al. 2019, section 3.1.
     """
     check_alike([a, b])
-    check_w_plus(a, generator)
+    check_w_plus(generator, a)
     layers = list(layers_between(generator, low, high))
     code = a.code.clone()
     code[:, layers] = b.code[:, layers]
@@ -53,7 +53,7 @@ def mix(generator: Generator, coarse: Latent, middle: Latent, fine: Latent | Non
         raise SettingsError(f"{generator.name} has one style for the whole picture, so no layers to mix; use blend")
     parts = {"coarse": coarse, "middle": middle, "fine": middle if fine is None else fine}
     check_alike(list(parts.values()))
-    check_w_plus(coarse, generator)
+    check_w_plus(generator, coarse)
     bands = [name for name, (low, high) in BANDS.items() if any(low <= r <= high for r in generator.ws_resolutions)]
     for name in parts:
         if name not in bands and not any(torch.equal(parts[name].code, parts[used].code) for used in bands):
@@ -61,7 +61,7 @@ def mix(generator: Generator, coarse: Latent, middle: Latent, fine: Latent | Non
             raise SettingsError(f"{generator.name} has no {name} layers; give this latent as {instead}")
     mixed = parts[bands[0]]
     for name in bands[1:]:
-        mixed = crossover(mixed, parts[name], low=BANDS[name][0], high=BANDS[name][1], generator=generator)
+        mixed = crossover(generator, mixed, parts[name], low=BANDS[name][0], high=BANDS[name][1])
     return mixed
 
 

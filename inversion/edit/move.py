@@ -71,7 +71,7 @@ def path(
     return walk if loop else [*walk, stops[-1]]
 
 
-def truncate(latent: Latent, generator: Generator, psi: float) -> Latent:
+def truncate(generator: Generator, latent: Latent, psi: float) -> Latent:
     """Move towards the average image: psi 0 gives w_avg, 1 leaves the latent as it is, above 1 exaggerates.
 
     Noise moves from the generator's fixed noise to the latent's and stays there above 1, as in `mix_noise`. Raises

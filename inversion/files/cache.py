@@ -31,7 +31,7 @@ def kept(entry: Path, generator: Generator) -> Bundle | None:
     with suppress(LatentFileError):
         bundle = read_bundle(entry) if entry.is_file() else None
         if bundle is not None and bundle.history.keys() >= set(TOLD) and len(bundle.latent) == 1:
-            check_fits(bundle.latent, generator, str(entry))
+            check_fits(generator, bundle.latent, str(entry))
             return bundle
     return None
 

@@ -58,7 +58,7 @@ def read_latents(path: Path | str, generator: Generator) -> dict[str, Latent]:
             noise = tuple(n.expand(len(code), -1, -1, -1) for n in noise)  # one noise for a batch of codes
         check_tensors(code, space, noise, where)
         latent = Latent(code, space, noise or generator.fixed_noise(len(code)))
-        check_fits(latent, generator, where)
+        check_fits(generator, latent, where)
         latents[found.name or path.stem] = latent.to(generator.w_avg.device)
     return latents
 

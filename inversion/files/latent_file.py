@@ -49,7 +49,7 @@ def save(latent: Latent, path: Path | str, generator: Generator, history: dict[s
     if path.suffix != ".safetensors":
         raise SettingsError(f"{path.name} should end in .latent.safetensors, or in {', '.join(FOREIGN)} for others")
     check_tensors(latent.code, latent.space, latent.noise, str(path))
-    check_fits(latent, generator, str(path))
+    check_fits(generator, latent, str(path))
     header = {
         "space": str(latent.space),
         "generator": {"name": generator.name, "sha256": generator.sha256()},
@@ -86,7 +86,7 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
             f"{path} was made with {bundle.generator_name} ({bundle.generator_sha256[:12]}), not with {generator.name} "
             f"({generator.sha256()[:12]}); load the first, or invert the photograph again with the second"
         )
-    check_fits(bundle.latent, generator, str(path))
+    check_fits(generator, bundle.latent, str(path))
     return bundle.latent.to(generator.w_avg.device)
 
 
@@ -163,7 +163,7 @@ def export(latent: Latent, path: Path | str, generator: Generator, *, noise: boo
     if kind not in FOREIGN:
         raise SettingsError(f"{path.name} has suffix {kind!r}; choose {', '.join(FOREIGN)}, or save() for .safetensors")
     check_tensors(latent.code, latent.space, latent.noise, str(path))
-    check_fits(latent, generator, str(path))
+    check_fits(generator, latent, str(path))
     ws, maps = _plain(latent.to_ws(generator)), tuple(map(_plain, latent.noise))
     write_bytes(foreign_bytes(ws, maps, kind, path.stem, whole=noise), path)
 

@@ -58,7 +58,7 @@ def nearest_to(
     if metric not in METRICS or count < 1:
         raise SettingsError(f"metric {metric}, {count} pictures came; choose {', '.join(METRICS)}, and 1 or more")
     measure = by_identity() if metric == "identity" else by_code(inverter)
-    picture, numbers = look_at(query, inverter.generator, measure, by_face=metric == "identity")
+    picture, numbers = look_at(inverter.generator, query, measure, by_face=metric == "identity")
     sources = [sources] if isinstance(sources, str | Path) else sources
     rows: Rows = {}
     files: dict[str, Picture] = {}
@@ -80,7 +80,7 @@ def nearest_to(
 
 
 def look_at(
-    query: str, generator: Generator, measure: Measure, *, by_face: bool
+    generator: Generator, query: str, measure: Measure, *, by_face: bool
 ) -> tuple[Image.Image, Float[Tensor, " numbers"]]:
     """A query's picture and its numbers."""
     if Path(query).suffix.lower() not in LATENTS:

@@ -30,7 +30,7 @@ def evaluate(
     faces = inverter.generator.subject == "face"
     for photo, result in zip(photos, inverter.run(photos, watch), strict=True):
         if keep is not None:
-            save_result(photo.name, result, keep / Path(photo.name).stem, inverter.generator)
+            save_result(inverter.generator, photo.name, result, keep / Path(photo.name).stem)
         if isinstance(result, InversionError):
             yield {"file": photo.name, "error": str(result)}
         else:

@@ -86,6 +86,6 @@ def memorised_record(
             found,
             path,
             sample=lambda i: to_pil(next(rendered(study.generator, ws[faces[i], None], 1))),
-            training=lambda i: to_pil(load_target(files[i], study.generator, align=False).image),
+            training=lambda i: to_pil(load_target(study.generator, files[i], align=False).image),
         )
     return {**line, **memorised_figures(found)}

@@ -78,7 +78,7 @@ def read_all(
 
     def images() -> Iterator[Tensor]:
         for file in watch.counted(files, what, len(files)):
-            found = result_or_error(partial(load_target, align=align), file, generator)
+            found = result_or_error(partial(load_target, generator, align=align), file)
             if not isinstance(found, InversionError):
                 good.append(file)
                 yield found.image

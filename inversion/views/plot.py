@@ -61,7 +61,7 @@ class Points:
 
 
 def points_of(
-    collection: Collection, generator: Generator, *, dims: int = 2, method: str | None = None, seed: int = 0
+    generator: Generator, collection: Collection, *, dims: int = 2, method: str | None = None, seed: int = 0
 ) -> Points:
     """The codes of a collection in dims (2 or 3) dimensions, as `project` finds them."""
     where, axes = project(collection.codes, dims, method, seed)

@@ -86,7 +86,7 @@ def main(
 def measure_children(model: "Generator", people: People, pairs: Pairs, per_family: int, seed: int) -> dict[str, object]:
     """Faces, likeness and variety of the pairs' children."""
     from generators.pictures.image import to_pil
-    from inversion.edit.family import children
+    from inversion.edit.family import family
     from inversion.edit.mix import blend
     from inversion.faces.detect import describe
     from inversion.latent import synthesize
@@ -94,7 +94,7 @@ def measure_children(model: "Generator", people: People, pairs: Pairs, per_famil
     known = {name: describe(to_pil(small(person.target.image))) for name, person in people.items()}
     faces, verdicts, apart_identity, apart_pixels, shares, means, strangers = [], [], [], [], [], [], []
     for number, (a, b) in enumerate(pairs):
-        family = children([people[a].latent, people[b].latent], model, count=per_family, seed=seed + number)
+        family = family(model, [people[a].latent, people[b].latent], count=per_family, seed=seed + number)
         images = [small(synthesize(model, child.latent)) for child in family]
         both = [small(people[a].image), small(people[b].image)]
         shares += [explained(image, both) for image in images]

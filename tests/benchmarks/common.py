@@ -34,7 +34,7 @@ def inverted(generator: "Generator", source: Path, recipe: str, limit: int | Non
 
     found = {}
     photos = pictures(source)[:limit]
-    inverter = Inverter(generator, recipe_named(recipe, generator), recipe, align=False)
+    inverter = Inverter(generator, recipe_named(generator, recipe), recipe, align=False)
     for photo, result in zip(photos, inverter.run(photos), strict=True):
         if isinstance(result, Inversion):
             found[photo.name] = result

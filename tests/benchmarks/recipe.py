@@ -36,7 +36,7 @@ def main(generator: str, source: Path, limit: int, only: str | None, as_json: bo
     from inversion.config import recipe
 
     model = load(generator)
-    for name, config in variants(model, recipe("default", model)).items():
+    for name, config in variants(model, recipe(model, "default")).items():
         if only is None or only in name:
             report(f"{generator}, {name}", measure(model, source, config, limit), as_json)
 

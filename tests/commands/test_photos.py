@@ -83,7 +83,7 @@ def test_no_steps_is_the_first_guess(latent, model, photos, tmp_path):
     latent("invert", photos[0], "-o", tmp_path, "--no-align", "--steps", 0)
     g = load(model)
     target = torch.from_numpy(pixels(tmp_path / "a.target.png") / 127.5 - 1).float().permute(2, 0, 1)[None]
-    guess = encode(g, target, looks=recipe("default", g).looks)
+    guess = encode(g, target, looks=recipe(g, "default").looks)
     assert guess is not None
     found = load_latent(tmp_path / "a.latent.safetensors", g).code
     torch.testing.assert_close(found, guess.code, atol=1e-3, rtol=1e-3)

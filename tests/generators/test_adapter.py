@@ -245,7 +245,7 @@ def test_inversion_finds_its_images_again(space, tmp_path):
 def test_the_default_recipe():
     g = adapt(seeded(Decoder), z_dim=4)
     image = synthesize(g, sample_latent(g, seed=3))
-    config = recipe("default", g)
+    config = recipe(g, "default")
     loss = {name: weight for name, weight in config.loss.items() if name != "ms_ssim"}  # which needs larger images
     *_, step = steps_of(g, image, InvertConfig(steps=60, lr=0.1, loss=loss, bf16=False))
     assert psnr(synthesize(g, step.latent), image) > 25 and step.latent.code.shape == (1, 1, 4)

@@ -105,8 +105,8 @@ def test_z_is_white_already():
 
 
 def test_the_default_for_large_faces_sees_through_networks_that_pip_brings(g, generator, monkeypatch):
-    assert "identity" not in recipe("default", generator).loss  # too small to see a face in
+    assert "identity" not in recipe(generator, "default").loss  # too small to see a face in
     monkeypatch.setattr(g, "img_resolution", 1024)
-    assert recipe("default", g) == FACES
+    assert recipe(g, "default") == FACES
     monkeypatch.setattr(type(g), "rendering", lambda self, size: "skip")
-    assert recipe("default", g).coarse == ()  # what such a model draws early is no small picture
+    assert recipe(g, "default").coarse == ()  # what such a model draws early is no small picture

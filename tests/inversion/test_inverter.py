@@ -65,17 +65,17 @@ def test_the_best_of_several_random_starts_is_each_images_own(generator):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_ask_for_discriminator_features_only_where_there_are_some(generator, name):
-    fitted = recipe(name, generator).loss
+    fitted = recipe(generator, name).loss
     assert "features" not in fitted and fitted
     with_features = copy.deepcopy(generator)
     with_features.discriminator = Features()
-    assert recipe(name, with_features) == RECIPES[name]
+    assert recipe(with_features, name) == RECIPES[name]
 
 
 def test_recipes_by_name(generator):
     with pytest.raises(SettingsError, match="no recipe named 'mine'; known recipes: projector"):
-        recipe("mine", generator)
-    projector = recipe("projector", generator)
+        recipe(generator, "mine")
+    projector = recipe(generator, "projector")
     assert projector.space is LatentSpace.W and projector.optimize_noise and projector.steps == 1000
 
 
@@ -135,7 +135,7 @@ def test_measure_tells_each_image_apart(generator):
 
 def test_invert_a_photograph(generator, astronaut, tmp_path):
     astronaut.save(tmp_path / "me.png")
-    result = invert(generator, tmp_path / "me.png", config=replace(recipe("default", generator), steps=60))
+    result = invert(generator, tmp_path / "me.png", config=replace(recipe(generator, "default"), steps=60))
     assert result.latent.code.shape == (1, generator.num_ws, generator.w_dim)
     assert result.latent.space is LatentSpace.W_PLUS and result.steps == 60 and result.seconds > 0
     assert torch.equal(result.image, synthesize(generator, result.latent))
@@ -174,7 +174,7 @@ def test_invert_by_recipe_seed_and_loss(generator):
 def test_the_default_objective_looks_through_the_models_discriminator(generator):
     generator = copy.deepcopy(generator)
     generator.discriminator = Features()
-    config = replace(recipe("default", generator), steps=2)
+    config = replace(recipe(generator, "default"), steps=2)
     assert invert(generator, pictures(generator, 1), config=config).losses.keys() == config.loss.keys()
 
 
@@ -183,10 +183,10 @@ def test_a_grey_generator(astronaut):
         torch.manual_seed(0)
         grey = StyleGAN2(StyleGAN2Config(img_resolution=16, img_channels=1, z_dim=8, w_dim=8, channels=(8, 8, 8)))
     grey.eval().requires_grad_(False)
-    target = load_target(astronaut, grey, align=False)
+    target = load_target(grey, astronaut, align=False)
     luma = to_tensor(astronaut.resize((16, 16), Image.Resampling.LANCZOS).convert("L").convert("RGB"))[:, :1]
     assert (target.image - luma).abs().max() < 0.1  # rounded to 8 bits at another size
-    result = invert(grey, astronaut, align=False, config=replace(recipe("default", grey), steps=2))
+    result = invert(grey, astronaut, align=False, config=replace(recipe(grey, "default"), steps=2))
     assert result.image.shape == (1, 1, 16, 16) and math.isfinite(result.metrics["psnr_db"] or math.nan)
 
 

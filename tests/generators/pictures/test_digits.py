@@ -133,7 +133,7 @@ def test_the_card_says_what_it_is(model, gan):
 
 def test_a_digit_is_found_by_the_descent_alone(gan):
     test, _ = part("test")
-    config = replace(recipe("default", gan), start="mean")
+    config = replace(recipe(gan, "default"), start="mean")
     for image in test[:2, None]:
         assert invert(gan, image, config=config).metrics["psnr_db"] > 18
 
@@ -160,14 +160,14 @@ def test_nobody_looks_for_a_face(model, monkeypatch, tmp_path):
     monkeypatch.setattr("inversion.metrics.identity_distance", never)
     monkeypatch.setattr("inversion.measures.reconstruction.describe", never)
     Image.fromarray(digits("test")[0].pixels).save(tmp_path / "a.png")
-    (record,) = evaluate(Inverter(model, recipe("encode", model), "encode"), pictures(tmp_path))
+    (record,) = evaluate(Inverter(model, recipe(model, "encode"), "encode"), pictures(tmp_path))
     assert record["identity"] is None and not record["target_face"]
     assert summarize([record])["same_person"] is None
 
 
 def test_a_photograph_in_colour_becomes_its_luma(model):
     red = Image.new("RGB", (40, 20), (255, 0, 0))
-    target = load_target(red, model)
+    target = load_target(model, red)
     assert target.image.shape == (1, 1, 8, 8) and target.alignment is None
     assert target.image.unique().tolist() == pytest.approx([76 / 127.5 - 1])
     assert torch.isinf(psnr(target.image, target.image)).all()

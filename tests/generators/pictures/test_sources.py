@@ -179,7 +179,7 @@ MODES = {
 def test_training_and_inversion_see_the_same_pixels(tmp_path, mode, channels):
     path = saved(tmp_path / f"a.{MODES[mode]}", mode)
     generator = tiny_generator(img_channels=channels)
-    wanted = load_target(path, generator, align=False).image
+    wanted = load_target(generator, path, align=False).image
     trained = load_pictures([path], 16, channels=channels).images
     assert torch.equal(trained.float() / 127.5 - 1, wanted)
     assert wanted.min() < -0.5 and wanted.max() > 0.5  # neither black nor blown out
@@ -191,7 +191,7 @@ def test_a_picture_is_read_and_decoded_once(folder, monkeypatch):
     read_bytes, decode = Path.read_bytes, reader._decode
     monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or read_bytes(path))
     monkeypatch.setattr(reader, "_decode", lambda *a: decoded.append(a[1]) or decode(*a))
-    target = load_target(folder / "b.png", tiny_generator(), align=False)
+    target = load_target(tiny_generator(), folder / "b.png", align=False)
     assert target.sha256 and target.source == str(folder / "b.png")
     assert reads == [folder / "b.png"] and decoded == [str(folder / "b.png")]
     (one,) = pictures(folder / "c.png")

@@ -159,25 +159,25 @@ def test_blend_of_nothing():
 def test_crossover_takes_styles_of_a_resolution(generator, trio):
     a, b, _ = trio
     assert generator.ws_resolutions == (4, 8, 8, 16, 16, 16)
-    mixed = crossover(a, b, low=8, high=8, generator=generator)
+    mixed = crossover(generator, a, b, low=8, high=8)
     assert torch.equal(mixed.code[:, 1:3], b.code[:, 1:3])
     assert torch.equal(mixed.code[:, [0, 3, 4, 5]], a.code[:, [0, 3, 4, 5]])
     assert mixed.noise is a.noise  # whose styles act at 16 px
-    assert crossover(a, b, low=16, high=64, generator=generator).noise is b.noise
-    assert same(crossover(a, b, low=4, high=16, generator=generator), b)
+    assert crossover(generator, a, b, low=16, high=64).noise is b.noise
+    assert same(crossover(generator, a, b, low=4, high=16), b)
     assert not torch.equal(a.code, mixed.code)
 
 
 def test_crossover_refuses(generator, trio):
     a, b, _ = trio
     with pytest.raises(GeneratorError, match="no layer at 64 to 128 px"):
-        crossover(a, b, low=64, high=128, generator=generator)
+        crossover(generator, a, b, low=64, high=128)
     z = Latent(random(1, 8, seed=0), LatentSpace.Z, a.noise)
     with pytest.raises(SpaceMismatch, match="to_w_plus"):
-        crossover(z, z, low=4, high=8, generator=generator)
+        crossover(generator, z, z, low=4, high=8)
     short = replace(a, code=a.code[:, :4])
     with pytest.raises(SpaceMismatch, match=r"\(1, 4, 8\); tiny takes \(batch, 6, 8\)"):
-        crossover(short, short, low=4, high=8, generator=generator)
+        crossover(generator, short, short, low=4, high=8)
 
 
 def test_mix_by_the_three_bands(generator, trio):
@@ -200,21 +200,21 @@ def test_mix_means_the_same_at_any_size():
 
 def test_truncate_moves_towards_the_average(generator, trio):
     a = trio[0]
-    assert torch.equal(truncate(a, generator, 1.0).code, a.code)
-    assert torch.equal(truncate(a, generator, 0.0).code, generator.w_avg.expand(1, 6, 8))
-    half = truncate(a, generator, 0.5)
+    assert torch.equal(truncate(generator, a, 1.0).code, a.code)
+    assert torch.equal(truncate(generator, a, 0.0).code, generator.w_avg.expand(1, 6, 8))
+    half = truncate(generator, a, 0.5)
     torch.testing.assert_close(half.code - generator.w_avg, (a.code - generator.w_avg) / 2)
     fixed = generator.fixed_noise(1)
     expected = mix_noise([fixed, a.noise], [0.5, 0.5])
     assert all(map(torch.equal, half.noise, expected)) and not torch.equal(half.noise[0], a.noise[0])
-    assert all(map(torch.equal, truncate(a, generator, 0.0).noise, fixed))
-    assert truncate(a, generator, 1.0).noise is a.noise and truncate(a, generator, 1.5).noise is a.noise
+    assert all(map(torch.equal, truncate(generator, a, 0.0).noise, fixed))
+    assert truncate(generator, a, 1.0).noise is a.noise and truncate(generator, a, 1.5).noise is a.noise
     plain = replace(a, noise=fixed)
-    assert all(map(torch.equal, truncate(plain, generator, 0.5).noise, fixed))
+    assert all(map(torch.equal, truncate(generator, plain, 0.5).noise, fixed))
     with pytest.raises(SpaceMismatch, match="to_w_plus"):
-        truncate(Latent(random(1, 8, seed=0), LatentSpace.Z, a.noise), generator, 0.5)
+        truncate(generator, Latent(random(1, 8, seed=0), LatentSpace.Z, a.noise), 0.5)
     with pytest.raises(SettingsError, match="psi is nan"):
-        truncate(a, generator, NAN)
+        truncate(generator, a, NAN)
 
 
 def test_apply_direction(generator, trio):

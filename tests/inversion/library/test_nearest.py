@@ -86,7 +86,7 @@ def test_the_index_holds_what_the_encoder_says(folder):
     encoded(generator, folder)
     (table,) = parse(folder / INDEX).values()
     for name, row in table.items():
-        wanted = generator.encoder(load_target(folder / name, generator).image).flatten()
+        wanted = generator.encoder(load_target(generator, folder / name).image).flatten()
         torch.testing.assert_close(row.numbers, wanted)
 
 
@@ -180,7 +180,7 @@ def test_the_nearest_of_known_codes(folder):
     generator = Flat()
     picture = digits()[0]
     found = nearest_to(str(folder / picture.name), folder, inverter(generator), count=3)
-    codes = {d.name: generator.encoder(load_target(folder / d.name, generator).image).flatten() for d in digits()[:12]}
+    codes = {d.name: generator.encoder(load_target(generator, folder / d.name).image).flatten() for d in digits()[:12]}
     own = codes.pop(picture.name)
     wanted = sorted((float((code - own).norm()), name) for name, code in codes.items())[:3]
     assert [name for name, _ in found.nearest] == [name for _, name in wanted]
@@ -196,7 +196,7 @@ def test_a_copy_of_the_query_is_found_but_not_the_query_itself(folder):
 
 def test_a_latent_is_a_query_too(folder, tmp_path):
     generator = Flat()
-    code = generator.encoder(load_target(folder / digits()[4].name, generator).image)
+    code = generator.encoder(load_target(generator, folder / digits()[4].name).image)
     path = tmp_path / "q.latent.safetensors"
     save(Latent(code, LatentSpace.W_PLUS, ()), path, generator)
     found = nearest_to(str(path), folder, inverter(generator), count=1)

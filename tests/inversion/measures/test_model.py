@@ -115,7 +115,7 @@ def test_the_training_pictures_themselves_are_memorised(whole, people, trained, 
     from generators.pictures.sources import pictures
     from inversion.target import load_target
 
-    copies = [load_target(file.read(), whole, align=False).image for file in pictures(trained)[:6]]
+    copies = [load_target(whole, file.read(), align=False).image for file in pictures(trained)[:6]]
     monkeypatch.setattr(samples, "rendered", lambda generator, ws, batch: iter(copies[: len(ws)]))
     record = list(measure_model(whole, [people], CONFIG, data=[trained]))[-1]
     assert record["nearest_median"] == 0 and record["nearer_than_tenth"] == 1 and record["held_out_least"] > 0

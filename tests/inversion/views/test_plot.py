@@ -134,7 +134,7 @@ def test_files_by_suffix_and_equal_each_time(tmp_path):
 def test_points_of_a_collection(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     some = collect(["digits"], Inverter(model := Flat(), settings_for(model)), limit=25)
-    points = points_of(some, Flat(), dims=3)
+    points = points_of(Flat(), some, dims=3)
     np.testing.assert_allclose(points.where, some.codes[:, 0].double().numpy())
     assert points.labels == some.labels and points.title == "25 codes of flat"
     picture = np.asarray(points.pictures[3].convert("L")) / 127.5 - 1
