@@ -11,9 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from generators.base import Codes, Generator, Images, Labels, Noise, Styles
+from generators.base import Codes, Gaussian, Generator, Images, Labels, Noise, Styles
 from generators.errors import GeneratorError
-from generators.shapes import Float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +45,11 @@ class CodeEncoder(nn.Module):
         self.last = nn.Linear(last, config.dim * (1 + config.variational))
         self.sigmoid, self.variational = config.code == "sigmoid", config.variational
 
-    def forward(self, image: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch 1 dim"]:
+    def forward(self, image: Images) -> Styles:
         """The code of each picture, RGB or grey in [-1, 1]; the mean where there is a Gaussian."""
         return self.moments(image)[0][:, None]
 
-    def moments(
-        self, image: Float[Tensor, "batch c h w"]
-    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim"] | None]:
+    def moments(self, image: Images) -> tuple[Codes, Codes | None]:
         """The code's mean and the logarithm of its variance, which is None where the code is no Gaussian."""
         x = self.last(self.features(image))
         mean, log_variance = x.chunk(2, dim=1) if self.variational else (x, None)
@@ -108,7 +105,7 @@ class Autoencoder(Generator):
         self.register_buffer("spread", identity)  # root of the codes' covariance
         self.encoder = CodeEncoder(config)
 
-    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+    def map_z(self, z: Gaussian, c: Labels) -> Codes:
         return self.w_avg + z @ self.spread
 
     def draw(self, ws: Styles, noise: Noise, size: int) -> Images:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from generators.errors import GeneratorError
 from generators.shapes import Float
 
+Gaussian = Float[Tensor, "batch z_dim"]  # samples of N(0, I)
 Codes = Float[Tensor, "batch w_dim"]
 Styles = Float[Tensor, "batch num_ws w_dim"]
 Labels = Float[Tensor, "batch c_dim"] | None  # one-hot; None where there are no classes
@@ -113,7 +114,7 @@ class Generator(nn.Module):
         self.card = {}
         self._kept = Kept()
 
-    def mapping(self, z: Float[Tensor, "batch z_dim"], c: Labels = None, truncation_psi: float = 1.0) -> Styles:
+    def mapping(self, z: Gaussian, c: Labels = None, truncation_psi: float = 1.0) -> Styles:
         """Map z ~ N(0, I) to one style per layer; truncation_psi 0 gives w_avg, 1 leaves w as it is."""
         return self.styles_of(self.map_z(z, c), truncation_psi)
 
@@ -127,7 +128,7 @@ class Generator(nn.Module):
         size = self.check_inputs(ws, noise, resolution)
         return averaged(self.draw(ws, noise, size), size)
 
-    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+    def map_z(self, z: Gaussian, c: Labels) -> Codes:
         """The w that `mapping` gives to every layer."""
         raise NotImplementedError(f"{type(self).__name__} defines neither map_z nor mapping")
 
@@ -177,7 +178,7 @@ class Generator(nn.Module):
         """w before the mapping's last leaky ReLU, where it is about Gaussian (P of Zhu et al. 2020)."""
         return torch.where(w < 0, w / self.w_slope, w)
 
-    def sample_z(self, count: int, rng: torch.Generator) -> tuple[Float[Tensor, "batch z_dim"], Labels]:
+    def sample_z(self, count: int, rng: torch.Generator) -> tuple[Gaussian, Labels]:
         """z ~ N(0, I), and classes, each as likely as any other; drawn on the CPU, so the same on every device."""
         z, device = torch.randn(count, self.z_dim, generator=rng), self.w_avg.device
         if not self.c_dim:

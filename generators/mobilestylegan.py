@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Codes, Generator, Images, Labels, Noise, Styles
+from generators.base import Codes, Gaussian, Generator, Images, Labels, Noise, Styles
 from generators.errors import GeneratorError
 from generators.parts.ops import SQRT2, normalize_2nd_moment
 from generators.shapes import Float
@@ -45,7 +45,7 @@ class Mapping(nn.Module):
         widths = [config.z_dim] + [config.w_dim] * config.mapping_layers
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
 
-    def forward(self, z: Float[Tensor, "batch z_dim"]) -> Float[Tensor, "batch w_dim"]:
+    def forward(self, z: Gaussian) -> Float[Tensor, "batch w_dim"]:
         x = normalize_2nd_moment(z.float())
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.2) * SQRT2
@@ -172,7 +172,7 @@ class MobileStyleGAN(Generator):
         self.preview = Preview(*config.channels[-2:]) if config.preview else None
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
-    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+    def map_z(self, z: Gaussian, c: Labels) -> Codes:
         return self.map(z)
 
     def draw(self, ws: Styles, noise: Noise, size: int) -> Images:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from generators.base import Codes, Generator, Images, Labels, Noise, Styles
+from generators.base import Codes, Gaussian, Generator, Images, Labels, Noise, Styles
 from generators.shapes import Float
 
 
@@ -61,7 +61,7 @@ class PCA(Generator):
         self.register_buffer("w_avg", torch.zeros(config.dim))
         self.encoder = Projection(config)
 
-    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+    def map_z(self, z: Gaussian, c: Labels) -> Codes:
         return z
 
     def draw(self, ws: Styles, noise: Noise, size: int) -> Images:

@@ -24,6 +24,7 @@ class About:
     most: int | float | None = None  # largest value
     flag: str = ""  # the option's name, where it is not that of the setting
     shown: str | None = None  # the default in words; None: as it is
+    fixed: bool = False  # true of what cannot change once something is made of it
 
     def refuses(self, value: object) -> str:
         """Say what was wanted, where value is not that; nothing where it is. None always is."""

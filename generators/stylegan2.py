@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Codes, Generator, Images, Labels, Noise, Styles
+from generators.base import Codes, Gaussian, Generator, Images, Labels, Noise, Styles
 from generators.errors import GeneratorError
 from generators.parts.flow import Flow
 from generators.parts.mapping import Mapping
@@ -216,7 +216,7 @@ class StyleGAN2(Generator):
         self.blocks = nn.ModuleList(Block(r, config) for r in resolutions)
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
-    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+    def map_z(self, z: Gaussian, c: Labels) -> Codes:
         return self.map(z, c)
 
     def draw(self, ws: Styles, noise: Noise, size: int) -> Images:

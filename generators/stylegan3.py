@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Codes, Generator, Images, Labels, Noise, Styles, averaged
+from generators.base import Codes, Gaussian, Generator, Images, Labels, Noise, Styles, averaged
 from generators.errors import GeneratorError
 from generators.parts.filters import low_pass, shrink, widen
 from generators.parts.mapping import Mapping
@@ -238,7 +238,7 @@ class StyleGAN3(Generator):
         self.layers.append(ToRGB(before[-2], after[-1], config))
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
-    def map_z(self, z: Float[Tensor, "batch z_dim"], c: Labels) -> Codes:
+    def map_z(self, z: Gaussian, c: Labels) -> Codes:
         return self.map(z, c)
 
     def synthesis(

@@ -21,7 +21,7 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote, executing nothing; TrainingError if there is none, or if it is damaged."""
+    """Read what `save_checkpoint` wrote, executing nothing; TrainingError if there is none, or if it is damaged."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

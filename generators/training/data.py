@@ -47,8 +47,8 @@ class Pictures:
         weights = self.weights[:kept] / self.weights[:kept].sum()
         return replace(self, images=self.images[:kept], weights=weights), self.images[kept:]
 
-    def some(self, count: int, seed: int) -> UInt8[Tensor, "count channels size size"]:
-        """So many pictures as a run draws them, unchanged; some come twice."""
+    def subsample(self, count: int, seed: int) -> UInt8[Tensor, "count channels size size"]:
+        """Pictures as a run draws them, unchanged; some come twice."""
         rng = torch.Generator().manual_seed(seed)
         return self.images[torch.multinomial(self.weights, count, replacement=True, generator=rng)]
 
@@ -184,7 +184,7 @@ def read_mapped(files: Files, shape: tuple[int, ...], path: Path, watch: Watch) 
 
 
 def read_notes(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
-    """What stands beside mapped pictures; None where there is nothing, or where they are others."""
+    """The notes beside mapped pictures; None where there are none, or where they are of others."""
     try:
         about = json.loads(path.read_text())
         return about if about["key"] == key else None

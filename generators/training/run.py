@@ -14,13 +14,13 @@ from generators.base import Generator
 from generators.errors import TrainingError
 from generators.training.checkpoint import load_checkpoint
 from generators.training.data import Pictures
-from generators.training.kinds import Training, build_trainer
 from generators.training.record.record import Progress, Record
-from generators.training.settings import check_fits
+from generators.training.settings import check_fits, config_of, trainer_of
+from generators.training.trainer import Trainer
 
 
 def report_pictures(pictures: Pictures) -> list[str]:
-    """What their user should know of the training pictures, in lines; TrainingError if they are too few."""
+    """Lines on the training pictures for their user; TrainingError if they are too few."""
     count, skipped = len(pictures.images), pictures.skipped
     if count < 5:
         raise TrainingError(f"{count} pictures came; give at least 5, since a fifth is held out for measuring")
@@ -41,15 +41,10 @@ def report_pictures(pictures: Pictures) -> list[str]:
     return lines
 
 
-def model_card(
-    kind: str, sources: Sequence[Path], pictures: Pictures, init: Generator | None, *, licence: str, subject: str | None
-) -> dict[str, Any]:
-    """What a model's file tells of where it comes from; an encoder's data stand beside those of its generator."""
+def about_pictures(sources: Sequence[Path], pictures: Pictures, *, licence: str, subject: str | None) -> dict[str, Any]:
+    """The part of a model's card that tells of its pictures."""
     about: dict[str, Any] = {"data": [source.name for source in sources], "pictures": len(pictures.images)}
-    about |= {"licence": licence} | ({"subject": subject} if subject else {})
-    if init is None:
-        return about
-    return init.card | {"encoder": about} if kind == "encoder" else about | {"init": init.name}
+    return about | {"licence": licence} | ({"subject": subject} if subject else {})
 
 
 def train(
@@ -60,7 +55,7 @@ def train(
     run: Path,
     kind: str = "stylegan2",
     resume: bool = False,
-    card: dict | None = None,
+    card: dict[str, Any] | None = None,
     init: Generator | None = None,
     every: float = 240.0,
     snapshot_every: int | None = None,
@@ -70,22 +65,25 @@ def train(
 ) -> Steps[Progress]:
     """Train to config.images, yielding each step; keep the best model in out, and all else in the folder run.
 
-    Every so many seconds there is a checkpoint; after snapshot_every images (None: a fiftieth of the run, or 1000 where
-    that is more) there is a measure with its samples, and a report after each tenth of that. The best is judged by the
-    reconstruction of `holdout` pictures that training never sees; without an encoder, and for autoencoders, the latest
-    is the best. Leaving the loop early is fine: it writes a checkpoint, and the same call with resume goes on from
-    there. main=False writes nothing, for all but one of several processes. TrainingError if resume finds nothing, or a
-    run of another shape, or if the disk is full.
+    card tells of the pictures. Every so many seconds there is a checkpoint; after snapshot_every images (None: a
+    fiftieth of the run, or 1000 where that is more) a measure with its samples, and a report after each tenth of that.
+    The best is judged by the reconstruction of `holdout` pictures that training never sees; without an encoder, and for
+    autoencoders, the latest is the best. Leaving the loop early is fine: it writes a checkpoint, and the same call with
+    resume goes on from there. main=False writes nothing, for all but one of several processes. TrainingError if resume
+    finds nothing, or a run of another shape, or if the disk is full.
     """
+    if type(config) is not config_of(kind):
+        told = f"the settings are {type(config).__name__}; the kind {kind} takes {config_of(kind).__name__}"
+        raise TrainingError(f"{told}; make them with train_config({kind!r}, ...)")
     kept, held = pictures.without(min(holdout, len(pictures.images) // 5))
-    trainer = build_trainer(kind, config, kept, device=device, init=init)
-    trainer.ema.card = card or {}
+    trainer = trainer_of(kind)(config, kept, device=device, init=init)
+    trainer.ema.card = trainer.card(card or {}, init)
     best = restore(trainer, kind, run) if resume else -1.0
-    record = Record(trainer, kind, kept, held, out, run, every=every, snapshot_every=snapshot_every, best=best)
+    record = Record(trainer, kind, held, out, run, every=every, snapshot_every=snapshot_every, best=best)
     if not main:
         yield from map(record.progress, trainer.run())
         return
-    record.open({"pictures": len(pictures.images), "holdout": len(held), "card": card or {}})
+    record.open({"pictures": len(pictures.images), "holdout": len(held), "card": trainer.ema.card})
     try:
         for step in trainer.run():
             yield record.write(step)
@@ -97,7 +95,7 @@ def train(
         record.close()
 
 
-def restore(trainer: Training, kind: str, run: Path) -> float:
+def restore(trainer: Trainer, kind: str, run: Path) -> float:
     """Take a run up again; gives its best measure so far."""
     path = run / "checkpoint.pt"
     state = load_checkpoint(path)

@@ -1,59 +1,58 @@
-"""The settings of each kind of run, and whether they fit a run that is taken up again. Nothing here needs torch."""
+"""The kinds of training, and the settings of a run: made, read, and compared. Nothing here needs torch."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generators.errors import TrainingError
+from generators.settings import settings_of
+from generators.training.config import EncodeConfig, RunConfig, TrainConfig
+from generators.training.config_codes import (
+    AutoencodeConfig,
+    ContractiveConfig,
+    DenoisingConfig,
+    FitConfig,
+    SparseConfig,
+    VAEConfig,
+)
 
 if TYPE_CHECKING:
     from generators.base import Generator
+    from generators.training.trainer import Trainer
 
-KINDS = {  # kind -> its trainer and its settings; to add one: a class that keeps `kinds.Training`, and a line here
-    "stylegan2": ("generators.training.trainer:Trainer", "generators.training.config:TrainConfig"),
-    "encoder": ("generators.training.trainer:Trainer", "generators.training.config:EncodeConfig"),
-    "ae": (
-        "generators.training.methods.autoencode:AutoencodeTrainer",
-        "generators.training.methods.autoencode:AutoencodeConfig",
-    ),
-    "sparse": (
-        "generators.training.methods.autoencode:AutoencodeTrainer",
-        "generators.training.methods.autoencode:SparseConfig",
-    ),
-    "contractive": (
-        "generators.training.methods.autoencode:AutoencodeTrainer",
-        "generators.training.methods.autoencode:ContractiveConfig",
-    ),
-    "denoising": (
-        "generators.training.methods.autoencode:AutoencodeTrainer",
-        "generators.training.methods.autoencode:DenoisingConfig",
-    ),
-    "vae": (
-        "generators.training.methods.autoencode:AutoencodeTrainer",
-        "generators.training.methods.autoencode:VAEConfig",
-    ),
-    "pca": ("generators.training.methods.pca:PCATrainer", "generators.training.methods.pca:FitConfig"),
+Kind = tuple[type[RunConfig], str]  # the class of its settings, and the place of its trainer
+CODES = "generators.training.methods.autoencode"
+KINDS: dict[str, Kind] = {  # to add one: a config, a subclass of `Trainer`, and a line here
+    "stylegan2": (TrainConfig, "generators.training.methods.stylegan2:StyleGAN2Trainer"),
+    "encoder": (EncodeConfig, "generators.training.methods.encoder:EncoderTrainer"),
+    "ae": (AutoencodeConfig, f"{CODES}:AutoencodeTrainer"),
+    "sparse": (SparseConfig, f"{CODES}:SparseTrainer"),
+    "contractive": (ContractiveConfig, f"{CODES}:ContractiveTrainer"),
+    "denoising": (DenoisingConfig, f"{CODES}:DenoisingTrainer"),
+    "vae": (VAEConfig, f"{CODES}:VAETrainer"),
+    "pca": (FitConfig, "generators.training.methods.pca:PCATrainer"),
 }
 SETTINGS = "settings.json"  # in the folder of a run
-SIZES = set(
-    "resolution img_channels channels subpixel w_dim mapping_layers mapping_lr flow_steps linear "
-    "joint dim layers widths code likelihood".split()
-)  # what fixes the shape of the networks
 
 
-def settings_of(kind: str) -> type:
+def config_of(kind: str) -> type[RunConfig]:
     """The class of a kind's settings; TrainingError lists the kinds where it is none."""
-    return of_kind(kind, 1)
+    return known(kind)[0]
 
 
-def of_kind(kind: str, part: int) -> Any:
+def trainer_of(kind: str) -> "type[Trainer]":
+    """The class of a kind's trainer; TrainingError lists the kinds where it is none."""
+    module, name = known(kind)[1].split(":")
+    return getattr(import_module(module), name)
+
+
+def known(kind: str) -> Kind:
     if kind not in KINDS:
         raise TrainingError(f"nothing trains the kind {kind!r}; give one of {', '.join(KINDS)}")
-    module, name = KINDS[kind][part].split(":")
-    return getattr(import_module(module), name)
+    return KINDS[kind]
 
 
 def train_config(
@@ -71,18 +70,18 @@ def train_config(
     above the default resolution, down to 16. warmup: by default a fifth of the images, at most 12 000. TrainingError
     for a setting that the kind does not have.
     """
-    known = {f.name: f for f in fields(settings_of(kind))}
-    if more := sorted(given.keys() - known.keys()):
+    config = config_of(kind)
+    names = {field.name for field in fields(config)}
+    if more := sorted(given.keys() - names):
         raise TrainingError(f"the kind {kind} has no {', '.join(more)}; leave it out, or see `latent train --help`")
     if resume is not None:
         saved = read_settings(resume)
         check_fits(saved["kind"], kind, saved["settings"], saved["settings"] | given, resume)
-        given = {k: v for k, v in saved["settings"].items() if k in known} | given
+        given = {k: v for k, v in saved["settings"].items() if k in names} | given
     else:
-        sizes = sizes_of_sources(sources) if init is None else sizes_of(init)
-        given = fitted(kind, known, {k: v for k, v in sizes.items() if k in known} | given, given.keys())
+        given = config.fitted(sizes_of_sources(sources) if init is None else sizes_of(init), given)
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}  # JSON knows no tuples
-    return settings_of(kind)(**given)
+    return config(**given)
 
 
 def sizes_of_sources(sources: Sequence[Path]) -> dict[str, Any]:
@@ -104,25 +103,8 @@ def sizes_of(model: "Generator") -> dict[str, Any]:
     return found
 
 
-def fitted(kind: str, known: Mapping[str, Any], found: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """The settings found with channels for their resolution, and a warm-up for their length, unless these are given."""
-    if kind == "stylegan2" and "channels" not in given:
-        resolution, subpixel = (found.get(name, known[name].default) for name in ("resolution", "subpixel"))
-        channels, count = found.get("channels", ()), (resolution // subpixel).bit_length() - 2
-        if len(channels) != count:
-            channels = known["channels"].default
-            more = tuple(max(16, channels[-1] >> i) for i in range(1, 1 + count - len(channels)))
-            channels = (*channels[:count], *more)
-        found["channels"] = channels
-    elif "channels" not in given:
-        found.pop("channels", None)  # an encoder has its own
-    if "images" in given and "warmup" in known and "warmup" not in given:
-        found["warmup"] = min(12_000, found["images"] // 5)
-    return found
-
-
 def read_settings(run: Path) -> dict[str, Any]:
-    """What a run's folder says of its settings; TrainingError if it does not."""
+    """Read the settings of a run from its folder; TrainingError if it does not tell them."""
     try:
         if (run / "checkpoint.pt").exists() and not (run / SETTINGS).exists():
             from generators.training.checkpoint import load_checkpoint  # the settings stand there as well
@@ -139,9 +121,9 @@ def read_settings(run: Path) -> dict[str, Any]:
 
 def check_fits(kind: str, new_kind: str, old: Mapping[str, Any], new: Any, where: Path) -> None:
     """TrainingError if a run cannot go on with new settings, since its networks have the sizes of the old ones."""
-    differ = changes(old, new)
+    fixed = {name for name, (_, about) in settings_of(config_of(new_kind)).items() if about.fixed}
     other = [f"kind was {kind}, now {new_kind}"] * (kind != new_kind)
-    other += [f"{name} was {a}, now {b}" for name, (a, b) in differ.items() if name in SIZES]
+    other += [f"{name} was {a}, now {b}" for name, (a, b) in changes(old, new).items() if name in fixed]
     if other:
         raise TrainingError(
             f"{where} cannot go on: {'; '.join(other)}; give what was, or start anew with another --run"
@@ -149,7 +131,7 @@ def check_fits(kind: str, new_kind: str, old: Mapping[str, Any], new: Any, where
 
 
 def report_resumed(run: Path, config: Any, pictures: int) -> list[str]:
-    """What its user should know of a run that is taken up again, in lines."""
+    """Lines for the user of a run that is taken up again."""
     saved = read_settings(run)
     moved = [f"{name} was {a}, now {b}" for name, (a, b) in changes(saved["settings"], config).items()]
     lines = [f"going on in {run}" + (f": {'; '.join(moved)}" if moved else ", with the same settings")]

@@ -43,8 +43,8 @@ def main(
     import torch
     from torch.profiler import ProfilerActivity, profile
 
+    from generators.training.methods.stylegan2 import StyleGAN2Trainer
     from generators.training.settings import train_config
-    from generators.training.trainer import Trainer
 
     config = train_config(
         resolution=resolution,
@@ -56,7 +56,7 @@ def main(
         warmup=0,
         images=10**6,
     )
-    trainer = Trainer(config, noise(resolution), device=device)
+    trainer = StyleGAN2Trainer(config, noise(resolution), device=device)
     if not plain:  # the flow learns from the first step on, as after a warm-up
         prior = trainer.method.prior  # type: ignore[attr-defined]
         prior.codes.normal_(generator=torch.Generator(device).manual_seed(0))
@@ -95,8 +95,8 @@ def labelled(device: str) -> Iterator[None]:
     from generators.training.methods.joint import Joint
     from generators.training.methods.method import Method
     from generators.training.methods.plain import Plain
+    from generators.training.methods.stylegan2 import StyleGAN2Trainer
     from generators.training.terms.augment import Augment
-    from generators.training.trainer import Trainer
 
     places = [
         (Pictures, "draw", PARTS[0]),
@@ -104,8 +104,8 @@ def labelled(device: str) -> Iterator[None]:
         (Plain, "draw", PARTS[1]),
         (Augment, "__call__", PARTS[2]),
         (Method, "descend", PARTS[3]),
-        (Trainer, "update_average", PARTS[4]),
-        (Trainer, "one_step", "step"),
+        (StyleGAN2Trainer, "update_average", PARTS[4]),
+        (StyleGAN2Trainer, "one_step", "step"),
     ]
     originals = [getattr(cls, name) for cls, name, _ in places]
     for (cls, name, label), original in zip(places, originals, strict=True):

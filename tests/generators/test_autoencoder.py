@@ -5,10 +5,8 @@ from generators import GeneratorError
 from generators.autoencoder import Autoencoder, AutoencoderConfig
 from generators.checkpoints.ours import load_model, save_model
 from generators.errors import TrainingError
-from generators.training.methods.autoencode import (
-    AutoencodeConfig,
-    SparseConfig,
-)
+from generators.training.config_codes import AutoencodeConfig, SparseConfig
+from generators.training.methods.autoencode import networks
 
 
 def tiny(seed: int = 0, **settings) -> Autoencoder:
@@ -66,6 +64,6 @@ def test_wrong_shapes_and_settings_are_refused():
     with pytest.raises(TrainingError, match="takes sigmoid"):
         SparseConfig(code="linear")
     with pytest.raises(TrainingError, match="linear layers have none"):
-        AutoencodeConfig(layers="linear", widths=(4,)).model()
+        networks(AutoencodeConfig(layers="linear", widths=(4,)))
     with pytest.raises(TrainingError, match="resolution is 4"):
         AutoencodeConfig(resolution=4)

@@ -8,8 +8,9 @@ from generators.checkpoints.ours import load_model, save_model
 from generators.errors import TrainingError
 from generators.pca import PCA, PCAConfig
 from generators.pictures.digits import digits
+from generators.training.config_codes import FitConfig
 from generators.training.data import Pictures
-from generators.training.methods.pca import FitConfig, PCATrainer, fit
+from generators.training.methods.pca import PCATrainer, fit
 from inversion.config import InvertConfig, LatentSpace
 from inversion.inverter import invert
 from inversion.latent import sample_latent, synthesize

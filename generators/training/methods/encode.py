@@ -63,7 +63,8 @@ class Encode(Method):
         """started: the encoder has been trained before, and keeps all of its offsets."""
         super().__init__(config, device)
         assert isinstance(model.encoder, Encoder)
-        self.model, self.config, self.started = model, config, started
+        self.model, self.config = model, config
+        self.started = started
         self.optimize("encoder", list(model.encoder.requires_grad_(True).parameters()), config.lr, 0.9)
         self.parts = wrap(Parts(model.encoder))
         z = torch.randn(4096, model.z_dim, generator=torch.Generator().manual_seed(config.seed)).to(device)

@@ -23,7 +23,8 @@ from generators.training.methods.preview import PreviewConfig, fit_preview
 from generators.training.terms.losses import reconstruction
 
 MAP_STD = (7.0, 6.7, 2.4)  # of Lite0's maps on photographs of faces
-SPREAD, SIZE, OFFSETS = 50_000, 0.003, 0.02  # samples that W is measured on; prices of coordinates and of offsets
+SPREAD = 50_000  # samples that W is measured on
+SIZE, OFFSETS = 0.003, 0.02  # prices of coordinates and of offsets
 
 
 def with_feature_encoder(source: Generator, config: EncodeConfig) -> MobileStyleGAN:
@@ -95,7 +96,8 @@ class FeatureEncode(Method):
     @torch.no_grad()
     def sample(self, rng: torch.Generator) -> tuple[Float[Tensor, "count w_dim"], Float[Tensor, "count c h w"]]:
         """Whitened codes of this process's samples, and their pictures."""
-        count, model, size = samples_of(self.config), self.model, self.config.resolution
+        count, size = samples_of(self.config), self.config.resolution
+        model = self.model
         assert isinstance(model.encoder, FeatureEncoder)
         z = torch.randn(count, model.z_dim, generator=rng)[rows(count)].to(self.device)
         with torch.autocast(self.device.type, enabled=False):

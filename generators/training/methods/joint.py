@@ -50,7 +50,8 @@ class Imagine(nn.Module):
     def __init__(self, model: StyleGAN2) -> None:
         super().__init__()
         assert isinstance(model.encoder, Encoder)
-        self.encoder, self.blocks, self.start = model.encoder, model.blocks, model.start
+        self.encoder = model.encoder
+        self.blocks, self.start = model.blocks, model.start
         self.flows = isinstance(model.map, Flow)
         self.map = None if self.flows else model.map  # a flow learns from codes alone
         self.sample, self.synthesis = model.map.forward, model.synthesis  # methods: their modules are no part of this
@@ -114,11 +115,13 @@ class Joint(Method):
 
     def draw(self, rng: torch.Generator, adversarial: bool) -> Draws:
         """For the whole batch, in a fixed order; what is kept is this process's."""
-        c, batch, half = self.config, self.config.batch, self.config.batch // 2
+        c = self.config
+        batch, half = c.batch, c.batch // 2
         mine, mine_of_half = rows(batch, 2), rows(half)
         jitter = c.w_noise * torch.randn(batch, self.model.w_dim, generator=rng)
         keep = (torch.rand(batch, 1, 1, generator=rng) < 0.7).float()
-        mix, z, partner = torch.zeros(0, 1, 1), torch.zeros(0, self.model.z_dim), None
+        mix, z = torch.zeros(0, 1, 1), torch.zeros(0, self.model.z_dim)
+        partner = None
         rendered = mine
         if adversarial:
             by_image = torch.rand(half, 1, 1, generator=rng)

@@ -22,7 +22,8 @@ class Method:
     averaged = ""  # the name of the part of it that is averaged over time; "" is all
 
     def __init__(self, config: LoopConfig, device: torch.device) -> None:
-        self.device, self.precision, self.clip = device, precision_on(device, config.precision), config.clip
+        self.device, self.precision = device, precision_on(device, config.precision)
+        self.clip = config.clip
         self.optimizers: dict[str, torch.optim.Adam] = {}
         self.rates: dict[str, float] = {}  # of learning, before warm-up and ramp-down
         self.scale = 2.0**16 if self.precision == "fp16" else 1.0  # of losses, so that small gradients survive fp16
@@ -35,11 +36,12 @@ class Method:
         raise NotImplementedError
 
     def state(self) -> dict[str, object]:
-        """What a resumed run needs beside the model and the optimisers."""
+        """All that a resumed run needs beside the model and the optimisers."""
         return {"scale": self.scale, "good_steps": self.good_steps, "skipped": self.skipped}
 
     def restore(self, state: dict) -> None:
-        self.scale, self.good_steps, self.skipped = state["scale"], state["good_steps"], state["skipped"]
+        self.scale = state["scale"]
+        self.good_steps, self.skipped = state["good_steps"], state["skipped"]
 
     def optimize(self, name: str, parameters: list[nn.Parameter], lr: float, beta1: float, lazy: float = 1.0) -> None:
         """Adam for parameters; lazy is the share of its steps that are not for a regulariser alone.

@@ -1,7 +1,7 @@
-"""Fitting of principal components, by scikit-learn. One step, and the run is over."""
+"""Fitting of principal components, by scikit-learn."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,51 +10,37 @@ from generators.base import Generator
 from generators.errors import TrainingError
 from generators.pca import PCA, PCAConfig
 from generators.shapes import UInt8
+from generators.training.config_codes import FitConfig
 from generators.training.data import Pictures
-from generators.training.methods.autoencode import AutoencodeStep
+from generators.training.trainer import Trainer
 
 MOST = 20_000  # pictures that the components are fitted to
 
 
-@dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    resolution: int = 64  # pixels
-    img_channels: int = 3  # 1: grey
-    dim: int = 16  # components
-    seed: int = 0  # of the randomised solver, which large pictures need
-    images: int = 1  # the run is one step, whatever this says
-    batch: int = 1
-
-
-class PCATrainer:
-    """Keeps what a run asks of a trainer."""
+class PCATrainer(Trainer):
+    """One step, and the run is over."""
 
     keep_latest = True
+    config: FitConfig
 
     def __init__(
         self, config: FitConfig, pictures: Pictures, *, device: str = "cpu", init: Generator | None = None
     ) -> None:
+        super().__init__(replace(config, images=1, batch=1), pictures, device=device, init=init)
         if init is not None:
             raise TrainingError("components are fitted at once and start from no model; leave --init out")
-        self.config, self.pictures, self.device, self.images_seen = config, pictures, device, 0
         size = {"img_resolution": config.resolution, "img_channels": config.img_channels, "dim": config.dim}
-        self.ema = PCA(PCAConfig(**size)).to(device)
+        self.model = PCA(PCAConfig(**size)).to(self.device)
+        self.ema = self.model
 
-    def run(self) -> Iterator[AutoencodeStep]:
-        if self.images_seen < self.config.images:
-            rest = fit(self.ema, self.pictures.images[:MOST], self.config.seed)
-            self.images_seen = self.config.images
-            yield AutoencodeStep(self.images_seen, {"unexplained": rest})
+    def one_step(self) -> tuple[dict[str, float], bool]:
+        return {"unexplained": fit(self.model, self.pictures.images[:MOST], self.config.seed)}, True
 
-    def finished(self) -> Generator:
-        return self.ema
+    def weights(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict()}
 
-    def state(self) -> dict[str, object]:
-        return {"config": asdict(self.config), "images_seen": self.images_seen, "model": self.ema.state_dict()}
-
-    def restore(self, state: dict) -> None:
-        self.images_seen = state["images_seen"]
-        self.ema.load_state_dict(state["model"])
+    def load_weights(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
 
 
 def fit(model: PCA, pictures: UInt8[Tensor, "count channels size size"], seed: int = 0) -> float:

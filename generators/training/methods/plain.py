@@ -41,7 +41,8 @@ class Render(nn.Module):
 
     def __init__(self, model: StyleGAN2) -> None:
         super().__init__()
-        self.map, self.blocks, self.start, self.num_ws = model.map, model.blocks, model.start, model.num_ws
+        self.map, self.blocks = model.map, model.blocks
+        self.start, self.num_ws = model.start, model.num_ws
         self.synthesis = model.synthesis  # the method: the discriminator is no part of this module
 
     def forward(self, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:

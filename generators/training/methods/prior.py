@@ -68,11 +68,13 @@ def fit_flow(
 class FlowPrior:
     """Regression to the latest codes. The discriminator has no say: samples cannot leave the codes to fool it."""
 
-    kept, enough, batch, first_rounds = CODES, 256, 128, 500  # codes, codes, codes, rounds
+    kept, enough = CODES, 256  # codes
+    batch, first_rounds = 128, 500  # codes, rounds
 
     def __init__(self, model: StyleGAN2, method: Method, config: TrainConfig) -> None:
         assert isinstance(model.map, Flow)
-        self.flow, self.method, self.rounds = model.map, method, config.mapping_rounds
+        self.flow, self.method = model.map, method
+        self.rounds = config.mapping_rounds
         self.codes = torch.zeros(self.kept, model.w_dim, device=method.device)  # a ring
         self.count = 0  # codes that came so far
         method.optimize("mapping", list(self.flow.parameters()), config.flow_lr, 0.9)
@@ -128,7 +130,8 @@ class CriticPrior:
     kept, batch = 512, 64
 
     def __init__(self, model: StyleGAN2, method: Method, config: TrainConfig) -> None:
-        self.model, self.method, self.rounds = model, method, config.mapping_rounds
+        self.model, self.method = model, method
+        self.rounds = config.mapping_rounds
         self.critic = WCritic(model.w_dim).to(method.device)
         self.codes = torch.zeros(0, model.w_dim, device=method.device)
         method.optimize("mapping", list(model.map.parameters()), config.lr, 0.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.pictures.sheet import grid
-from generators.shapes import Float, UInt8
+from generators.shapes import UInt8
 from generators.storage import write_bytes
 from generators.training.record.curve import Row, draw_curves
 
@@ -83,7 +83,7 @@ def held_out_psnr(model: Generator, held: UInt8[Tensor, "count channels size siz
     values = []
     for batch in held.split(25):
         target = batch.to(model.w_avg.device).float() / 127.5 - 1
-        image = drawn_at(model, model.encoder(target), target.shape[-1]).clamp(-1, 1)
+        image = model.render(model.encoder(target), resolution=target.shape[-1]).clamp(-1, 1)
         values.append(10 * torch.log10(4 / (image - target).square().mean(dim=(1, 2, 3))))
     return float(torch.cat(values).median())
 
@@ -103,14 +103,9 @@ def contact_sheet(model: Generator, held: UInt8[Tensor, "count channels size siz
     if model.encoder is not None:
         ws = model.encoder(target)
         rows, styles = [target], [ws, ws.lerp(ws.roll(-1, 0), 0.5), *styles]
-    sheet = grid(torch.stack(rows + [drawn_at(model, w, target.shape[-1]) for w in styles]))
+    sheet = grid(torch.stack(rows + [model.render(w, resolution=target.shape[-1]) for w in styles]))
     times = max(1, LEAST // target.shape[-1])
     return sheet.resize((times * sheet.width, times * sheet.height), Image.Resampling.NEAREST)
-
-
-def drawn_at(model: Generator, ws: Float[Tensor, "batch num_ws w_dim"], size: int) -> Float[Tensor, "batch c h w"]:
-    """Styles rendered at the size of the pictures, with the fixed noise."""
-    return model.synthesis(ws, model.fixed_noise(len(ws)), resolution=size)
 
 
 def write_picture(picture: Image.Image, path: Path) -> None:

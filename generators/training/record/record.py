@@ -10,28 +10,21 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from generators.base import Generator
 from generators.checkpoints.ours import load_model, save_model
 from generators.errors import TrainingError, WriteError
-from generators.parts.flow import Flow
 from generators.shapes import UInt8
 from generators.storage import reason, remove_unfinished, write_bytes
-from generators.stylegan2 import StyleGAN2
 from generators.training.checkpoint import save_checkpoint
-from generators.training.data import Pictures
-from generators.training.kinds import Step, Training, finished
-from generators.training.methods.moments import recolour
-from generators.training.methods.prior import CODES, codes_of, fit_flow
 from generators.training.record.monitor import Log, contact_sheet, held_out_psnr, write_picture
 from generators.training.settings import SETTINGS
+from generators.training.trainer import Step, Trainer
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run reports after each step."""
+    """A run's report after each step."""
 
     images_seen: int
     images: int
@@ -43,13 +36,12 @@ class Progress:
 
 
 class Record:
-    """What a run leaves on disk as it goes: written after each step, as far as it is due."""
+    """All that a run leaves on disk, written after each step, as far as it is due."""
 
     def __init__(
         self,
-        trainer: Training,
+        trainer: Trainer,
         kind: str,
-        kept: Pictures,
         held: UInt8[Tensor, "count channels size size"],
         out: Path,
         run: Path,
@@ -58,14 +50,16 @@ class Record:
         snapshot_every: int | None,
         best: float,
     ) -> None:
-        self.trainer, self.kind, self.kept, self.held = trainer, kind, kept, held
-        self.out, self.run, self.every, self.best = out, run, every, best
+        self.trainer, self.kind = trainer, kind
+        self.held, self.best = held, best
+        self.out, self.run = out, run
+        self.every = every
         self.config = trainer.config  # with the sizes that a model to start from fixes
         batch, total = self.config.batch, self.config.images
         self.snapshot_every: int = snapshot_every or max(batch, total // 50, min(1000, total // 5))
-        self.meter, self.rate, self.log = Meter(), Rate(trainer.images_seen), None
+        self.meter, self.rate = Meter(), Rate(trainer.images_seen)
+        self.log: Log | None = None
         self.saved, self.saved_images = monotonic(), -1
-        self.dtype = torch.float32 if kind == "encoder" and not survives_half(trainer.ema) else torch.float16
 
     def open(self, about: dict[str, Any]) -> None:
         """Make the folder, and say in it what is trained."""
@@ -92,7 +86,7 @@ class Record:
         return Progress(seen, total, speed, max(0, total - seen) / max(speed, 1e-9), losses, None, due)
 
     def passes(self, seen: int, every: int) -> bool:
-        """Whether the last batch reached or passed a multiple of every, or the end."""
+        """Say whether the last batch reached or passed a multiple of every, or the end."""
         return seen >= self.config.images or seen // every > (seen - self.config.batch) // every
 
     def write(self, step: Step) -> Progress:
@@ -110,24 +104,23 @@ class Record:
         """Measure the model, keep it if it is the best, and show its samples; gives the measure, in dB."""
         seen, psnr = self.trainer.images_seen, None
         with writing(self.run):
-            model = finished(self.trainer, self.kind, self.kept)
+            model = self.trainer.finished()
             if model.encoder is not None:
                 psnr = held_out_psnr(model, self.held)
             if self.is_best(seen, psnr):
                 self.best = self.best if psnr is None else psnr
-                save_model(model, self.out, dtype=self.dtype)
-            save_model(model, self.run / "latest.safetensors", dtype=self.dtype)
+                save_model(model, self.out, dtype=self.trainer.dtype)
+            save_model(model, self.run / "latest.safetensors", dtype=self.trainer.dtype)
             sheet = contact_sheet(model, self.held)
             write_picture(sheet, self.run / f"samples-{seen:08}.png")
             write_picture(sheet, self.run / "samples.png")
         return psnr
 
     def is_best(self, seen: int, psnr: float | None) -> bool:
-        """Whether a model is to be kept; the last one always is where none was, as after a warm-up without end."""
-        if psnr is None or getattr(self.trainer, "keep_latest", False):
+        """Say whether a model is to be kept; the last one always is where none was, as after a warm-up without end."""
+        if psnr is None or self.trainer.keep_latest:
             return True
-        warm = seen > getattr(self.config, "warmup", 0)
-        return (warm and psnr > self.best) or (seen >= self.config.images and self.best < 0)
+        return (self.trainer.warm() and psnr > self.best) or (seen >= self.config.images and self.best < 0)
 
     def report(self, progress: Progress, *, curves: bool) -> None:
         """A row of the log, and the curves where they are wanted."""
@@ -139,25 +132,16 @@ class Record:
                 self.log.draw(self.run / "curve.png")
 
     def finish(self) -> Iterator[Progress]:
-        """Fit the flow of the model that was kept to what its encoder sees in all pictures; a tenth of it at a time."""
-        c, last = self.config, self.trainer.ema
-        if not (isinstance(last, StyleGAN2) and isinstance(last.map, Flow) and getattr(c, "joint", False)):
+        """Let the trainer finish the model that was kept, where it has more to do; a tenth at a time."""
+        trainer, began = self.trainer, monotonic()
+        if not trainer.finishes:
             return
-        model = load_model(self.out, device=last.w_avg.device)
-        assert isinstance(model, StyleGAN2) and isinstance(model.map, Flow)
-        model.map.load_state_dict(last.map.state_dict())  # so that the end of a run can be repeated
-        rounds, began = min(c.flow_rounds, c.images // 8), monotonic()
-        codes = codes_of(model, self.kept, min(CODES, 4 * len(self.kept.images)), c.seed, mirror=c.mirror)
-        losses = fit_flow(model.map.requires_grad_(), codes, rounds=rounds, lr=c.flow_lr, seed=c.seed)
-        for tenth, loss in enumerate(losses, 1):
+        model = load_model(self.out, device=trainer.device)
+        for tenth, losses in enumerate(trainer.finish(model), 1):
             left = (monotonic() - began) * (10 / tenth - 1)
-            if rounds >= 100:
-                yield Progress(self.trainer.images_seen, c.images, 0.0, left, {"flow": loss}, None, True)
-        if model.map.gaussian:
-            recolour(model.map)
-        model.w_avg.copy_(codes.mean(dim=0))
+            yield Progress(trainer.images_seen, self.config.images, 0.0, left, losses, None, True)
         with writing(self.run):
-            save_model(model.requires_grad_(False), self.out, dtype=self.dtype)
+            save_model(model, self.out, dtype=trainer.dtype)
             write_picture(contact_sheet(model, self.held), self.run / "samples.png")
 
     def checkpoint(self) -> None:
@@ -165,12 +149,6 @@ class Record:
         if self.saved_images != self.trainer.images_seen:
             save_checkpoint(self.trainer.state() | {"kind": self.kind, "best": self.best}, self.run / "checkpoint.pt")
         self.saved, self.saved_images = monotonic(), self.trainer.images_seen
-
-
-def survives_half(model: Generator) -> bool:
-    """Whether half precision leaves model's sha256 as it is, so that latents made with it before still render."""
-    own = (v for k, v in model.state_dict().items() if not k.startswith(("encoder.", "discriminator.", "preview.")))
-    return all(torch.equal(v.half().to(v), v) for v in own)
 
 
 class Meter:
@@ -196,7 +174,8 @@ class Rate:
 
     def at(self, seen: int) -> float:
         self.marks.append((monotonic(), seen))
-        (began, first), (now, last) = self.marks[0], self.marks[-1]
+        began, first = self.marks[0]
+        now, last = self.marks[-1]
         return (last - first) / max(now - began, 1e-9)
 
 

@@ -29,7 +29,8 @@ CHANGES = (
     "hue",
     "saturation",
 )
-GRID, GEOMETRY, COLOUR = slice(0, 3), slice(3, 8), slice(8, 13)
+GRID, GEOMETRY = slice(0, 3), slice(3, 8)
+COLOUR = slice(8, 13)
 UNIFORMS, NORMALS = 8, 7
 PAD = 6  # pixels, as far as the filter reaches
 
@@ -78,7 +79,8 @@ def blit(
     place = torch.arange(size)
     i = fold(place - shifts[:, :1], size)[:, :, None].expand(-1, -1, size)
     j = fold(place - shifts[:, 1:], size)[:, None, :].expand(-1, size, -1)
-    back_i, back_j, each = size - 1 - i, size - 1 - j, torch.arange(len(x))
+    back_i, back_j = size - 1 - i, size - 1 - j
+    each = torch.arange(len(x))
     row = torch.stack([i, j, back_i, back_j])[turns, each]
     column = torch.stack([j, back_i, back_j, i])[turns, each]
     column = torch.where(flip[:, None, None], size - 1 - column, column)
@@ -143,7 +145,8 @@ def colour(
     on: Bool[Tensor, "batch 5"], u: Float[Tensor, "batch uniforms"], n: Float[Tensor, "batch normals"]
 ) -> Float[Tensor, "batch 3 4"]:
     """RGB in [-1, 1] to changed RGB: a matrix and, as its last column, what is added."""
-    eye, zero, one = torch.eye(3), torch.zeros(len(on)), torch.ones(len(on))
+    zero, one = torch.zeros(len(on)), torch.ones(len(on))
+    eye = torch.eye(3)
     brightness = torch.where(on[:, 0], 0.2 * n[:, 4], zero)[:, None, None]
     contrast = torch.where(on[:, 1], 2 ** (0.5 * n[:, 5]), one)[:, None, None]
     mirrored = (on[:, 2] & (u[:, 6] < 0.5))[:, None, None]

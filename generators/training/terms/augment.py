@@ -1,4 +1,4 @@
-"""What is done to every picture before the discriminator sees it: DiffAugment, or adaptive augmentation.
+"""Changes to every picture before the discriminator sees it: DiffAugment, or adaptive augmentation.
 
 Random numbers are drawn for a whole batch (`Augment.draw`) and used later, row by row, so that pairs of pictures can be
 changed alike and several processes can share a batch.
@@ -14,7 +14,6 @@ from generators.training.distributed import average
 from generators.training.terms.ada import adaptive_augment, draw_numbers
 
 Draws = Float[Tensor, "batch numbers"]
-KINDS = ("diff", "ada", "none")
 
 
 class Augment:

@@ -9,8 +9,11 @@ import torch
 from generators import load
 from generators.errors import TrainingError
 from generators.training import distributed
-from generators.training import trainer as loop
+from generators.training.config import EncodeConfig, TrainConfig
+from generators.training.methods import averaged
+from generators.training.methods.encoder import EncoderTrainer
 from generators.training.methods.prior import FlowPrior
+from generators.training.methods.stylegan2 import StyleGAN2Trainer
 from tests.conftest import ROOT, picture
 
 RUNS = """
@@ -18,7 +21,8 @@ import torch
 from generators.training.config import EncodeConfig, TrainConfig
 from generators.training.data import Pictures
 from generators.training.distributed import is_main, session
-from generators.training.trainer import Trainer
+from generators.training.methods.encoder import EncoderTrainer
+from generators.training.methods.stylegan2 import StyleGAN2Trainer
 
 SMALL = {"resolution": 8, "channels": (8, 8), "batch": 16, "images": 48, "warmup": 16, "precision": "fp32"}
 NETWORKS = {"w_dim": 8, "mapping_layers": 1, "linear": 8, "lr": 0.01}
@@ -28,7 +32,7 @@ def pictures():
     return Pictures(images=images, weights=torch.full((24,), 1 / 24), skipped=(), resized=0)
 
 def finished(config, init=None):
-    trainer = Trainer(config, pictures(), init=init)
+    trainer = (EncoderTrainer if init else StyleGAN2Trainer)(config, pictures(), init=init)
     losses = [step.losses for step in trainer.run()]
     return trainer, {"losses": losses, "ema": trainer.ema.state_dict(), "model": trainer.model.state_dict()}
 
@@ -125,10 +129,12 @@ def test_rows_are_equal_shares_of_each_part(monkeypatch):
 
 
 def test_a_batch_without_equal_parts_is_refused(monkeypatch):
-    monkeypatch.setattr(loop, "world", lambda: 2)
-    for config in (loop.TrainConfig(batch=24), loop.TrainConfig(batch=12, joint=False), loop.EncodeConfig(batch=6)):
+    monkeypatch.setattr(averaged, "world", lambda: 2)
+    for config in (TrainConfig(batch=24), TrainConfig(batch=12, joint=False)):
         with pytest.raises(TrainingError, match="has no equal parts for 2 processes; give"):
-            loop.check(config)
-    loop.check(loop.TrainConfig(batch=32))
-    loop.check(loop.TrainConfig(batch=24, joint=False))
-    loop.check(loop.EncodeConfig(batch=8))
+            StyleGAN2Trainer.check(config)
+    with pytest.raises(TrainingError, match="has no equal parts for 2 processes; give"):
+        EncoderTrainer.check(EncodeConfig(batch=6))
+    StyleGAN2Trainer.check(TrainConfig(batch=32))
+    StyleGAN2Trainer.check(TrainConfig(batch=24, joint=False))
+    EncoderTrainer.check(EncodeConfig(batch=8))

@@ -9,28 +9,23 @@ import torch
 from PIL import Image
 
 from generators.checkpoints.ours import load_model
-from generators.errors import LatentError, TrainingError, WriteError
-from generators.training import checkpoint, kinds, run
-from generators.training.checkpoint import load_checkpoint, save_checkpoint
-from generators.training.config import TrainConfig
-from generators.training.data import Pictures
+from generators.errors import LatentError, TrainingError
+from generators.training import run
+from generators.training.checkpoint import load_checkpoint
+from generators.training.config import EncodeConfig, TrainConfig
+from generators.training.methods.encoder import EncoderTrainer
+from generators.training.methods.stylegan2 import StyleGAN2Trainer
 from generators.training.record import record
 from generators.training.record.record import Meter
-from generators.training.run import model_card, report_pictures, train
-from generators.training.settings import KINDS, read_settings, report_resumed, settings_of, train_config
-from generators.training.trainer import TrainStep
+from generators.training.run import about_pictures, report_pictures, train
+from generators.training.settings import read_settings, report_resumed, train_config
+from generators.training.trainer import Trainer
 from tests.conftest import tiny_generator
+from tests.generators.training.small import flat
 
 TINY = TrainConfig(
     resolution=8, channels=(8, 8), w_dim=8, mapping_layers=1, batch=4, images=40, warmup=8, precision="fp32", linear=0
 )
-
-
-def flat(count=10):
-    """Pictures of one colour each."""
-    rng = torch.Generator().manual_seed(0)
-    colours = torch.randint(0, 256, (count, 3, 1, 1), generator=rng).to(torch.uint8)
-    return Pictures(colours.expand(count, 3, 8, 8).contiguous(), torch.full((count,), 1 / count), (), 0)
 
 
 def rows(path):
@@ -46,30 +41,35 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
 
 
-class Fake:
+class Fake(Trainer):
     """A trainer that does nothing, for what a run does around it."""
 
-    def __init__(self, config, encoder=None):
-        self.config, self.images_seen = config, 0
+    def __init__(self, config, pictures, *, device="cpu", init=None, encoder=None):
+        super().__init__(config, pictures, device=device, init=init)
         self.ema = tiny_generator(img_resolution=8, channels=(8, 8))
         self.ema.encoder = encoder
 
-    def run(self):
-        while self.images_seen < self.config.images:
-            self.images_seen += self.config.batch
-            yield TrainStep(self.images_seen, {"loss": 1.0 / self.images_seen})
+    def one_step(self):
+        return {"loss": 1.0 / (self.images_seen + self.config.batch)}, True
 
-    def state(self):
-        return {"config": vars(self.config) | {"channels": (8, 8)}, "seen": self.images_seen}
+    def warm(self):
+        return self.images_seen > self.config.warmup
 
-    def restore(self, state):
-        self.images_seen = state["seen"]
+    def weights(self):
+        return {}
+
+    def load_weights(self, state):
+        pass
+
+
+class Encoding(Fake):
+    def __init__(self, *args, **more):
+        super().__init__(*args, encoder=torch.nn.Identity(), **more)
 
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(run, "build_trainer", lambda kind, config, pictures, **more: Fake(config))
-    monkeypatch.setattr(record, "finished", lambda trainer, kind, pictures: trainer.ema)
+    monkeypatch.setattr(run, "trainer_of", lambda kind: Fake)
 
 
 # --- what is written
@@ -78,7 +78,7 @@ def fake(monkeypatch):
 @pytest.mark.slow
 def test_a_run_writes_what_it_promises_and_goes_on(tmp_path):
     folder, out, config = tmp_path / "run", tmp_path / "model.safetensors", replace(TINY, images=16)
-    steps = list(train(flat(), out, config, run=folder, card={"licence": "CC0"}, every=1e9, snapshot_every=100))
+    steps = list(train(flat(10), out, config, run=folder, card={"licence": "CC0"}, every=1e9, snapshot_every=100))
     assert [s.images_seen for s in steps] == [4, 8, 12, 16]
     assert [s.psnr is None for s in steps] == [True, True, True, False]
     assert [s.due for s in steps] == [False, False, True, True]  # a tenth of 100, and the end
@@ -93,7 +93,7 @@ def test_a_run_writes_what_it_promises_and_goes_on(tmp_path):
     assert row["images"] == "16" and float(row["psnr"]) == steps[-1].psnr
     assert float(row["reconstruction"]) == pytest.approx(steps[-1].losses["reconstruction"])
     assert json.loads((folder / "settings.json").read_text())["settings"]["w_dim"] == 8
-    more = list(train(flat(), out, replace(config, images=24), run=folder, resume=True, snapshot_every=4))
+    more = list(train(flat(10), out, replace(config, images=24), run=folder, resume=True, snapshot_every=4))
     assert [(s.images_seen, s.psnr is None) for s in more] == [(20, False), (24, False)]
     assert [r["images"] for r in rows(folder / "log.csv")] == ["12", "16", "20", "24"]
 
@@ -104,16 +104,16 @@ def test_the_best_model_is_kept(tmp_path, monkeypatch, fake):
     monkeypatch.setattr(record, "contact_sheet", lambda model, held: Image.new("RGB", (8, 8)))
     saved = []
     monkeypatch.setattr(record, "save_model", lambda model, path, dtype: saved.append(path.name))
-    monkeypatch.setattr(run, "build_trainer", lambda kind, config, *args, **more: Fake(config, torch.nn.Identity()))
+    monkeypatch.setattr(run, "trainer_of", lambda kind: Encoding)
     config = replace(TINY, images=20, warmup=4)
-    assert len(list(train(flat(), tmp_path / "out.safetensors", config, run=tmp_path / "run", snapshot_every=4))) == 5
+    assert len(list(train(flat(10), tmp_path / "out.safetensors", config, run=tmp_path / "run", snapshot_every=4))) == 5
     # nothing is kept during the warmup; then 22, and 23
     assert [name == "out.safetensors" for name in saved] == [False, True, False, False, True, False, False]
 
 
 def test_without_an_encoder_the_latest_is_the_best(tmp_path, fake):
     out = tmp_path / "out.safetensors"
-    steps = list(train(flat(), out, replace(TINY, images=8, warmup=100), run=tmp_path / "run", snapshot_every=4))
+    steps = list(train(flat(10), out, replace(TINY, images=8, warmup=100), run=tmp_path / "run", snapshot_every=4))
     assert [s.psnr for s in steps] == [None, None] and all(s.due for s in steps)
     assert same(tensors(out), tensors(tmp_path / "run" / "latest.safetensors"))
     assert rows(tmp_path / "run" / "log.csv")[-1]["loss"] == "0.125"
@@ -121,7 +121,7 @@ def test_without_an_encoder_the_latest_is_the_best(tmp_path, fake):
 
 def test_reports_and_sheets_come_by_images(tmp_path, fake):
     config = replace(TINY, images=400)
-    steps = list(train(flat(), tmp_path / "m.safetensors", config, run=tmp_path / "run", snapshot_every=100))
+    steps = list(train(flat(10), tmp_path / "m.safetensors", config, run=tmp_path / "run", snapshot_every=100))
     passed = [-(-n // 4) * 4 for n in range(10, 410, 10)]  # the step that reaches each tenth of the way to a sheet
     assert [s.images_seen for s in steps if s.due] == passed
     sheets = sorted(f.name for f in (tmp_path / "run").glob("samples-*.png"))
@@ -131,12 +131,11 @@ def test_reports_and_sheets_come_by_images(tmp_path, fake):
 
 @pytest.mark.parametrize(("images", "wanted"), [(40, 8), (4000, 800), (20_000, 1000), (200_000, 4000)])
 def test_sheets_are_neither_many_nor_few(tmp_path, images, wanted):
-    trainer = Fake(replace(TINY, images=images))
+    trainer = Fake(replace(TINY, images=images), flat(10))
     record = run.Record(
         trainer,
         "stylegan2",
-        flat(),
-        flat().images,
+        flat(10).images,
         tmp_path / "m",
         tmp_path / "run",
         every=1.0,
@@ -152,7 +151,7 @@ def test_what_a_killed_run_left_half_written_goes(tmp_path, fake):
     (tmp_path / ".m.safetensors.123.tmp").write_text("half")
     for name in (".latest.safetensors.123.tmp", ".log.csv.9.tmp.csv"):
         (folder / name).write_text("half")
-    list(train(flat(), out, replace(TINY, images=4), run=folder))
+    list(train(flat(10), out, replace(TINY, images=4), run=folder))
     assert not list(tmp_path.rglob("*.tmp*"))
 
 
@@ -164,7 +163,7 @@ def test_a_report_is_the_mean_since_the_last_one():
 
 
 def test_other_processes_write_nothing(tmp_path, fake):
-    steps = list(train(flat(), tmp_path / "m.safetensors", TINY, run=tmp_path / "run", every=0.0, main=False))
+    steps = list(train(flat(10), tmp_path / "m.safetensors", TINY, run=tmp_path / "run", every=0.0, main=False))
     assert steps[-1].images_seen == 40 and list(tmp_path.iterdir()) == []
 
 
@@ -175,9 +174,11 @@ def test_other_processes_write_nothing(tmp_path, fake):
 def test_leaving_early_keeps_the_last_step_and_a_resumed_run_equals_an_unbroken_one(tmp_path):
     args = {"every": 1e9, "snapshot_every": 8}
     config = replace(TINY, images=24)
-    list(train(flat(), tmp_path / "whole.safetensors", config, run=tmp_path / "whole", **args))
+    list(train(flat(10), tmp_path / "whole.safetensors", config, run=tmp_path / "whole", **args))
     for stop in (12, 20, None):
-        steps = train(flat(), tmp_path / "parts.safetensors", config, run=tmp_path / "parts", resume=stop != 12, **args)
+        steps = train(
+            flat(10), tmp_path / "parts.safetensors", config, run=tmp_path / "parts", resume=stop != 12, **args
+        )
         for step in steps:
             if step.images_seen == stop:
                 break
@@ -193,18 +194,20 @@ def test_leaving_early_keeps_the_last_step_and_a_resumed_run_equals_an_unbroken_
 def test_runs_that_cannot_go_on(tmp_path, fake):
     out, folder = tmp_path / "m.safetensors", tmp_path / "run"
     with pytest.raises(TrainingError, match="nothing to resume at .*checkpoint.pt; start without --resume"):
-        next(train(flat(), out, TINY, run=folder, resume=True))
-    list(train(flat(), out, TINY, run=folder, every=1e9))
+        next(train(flat(10), out, TINY, run=folder, resume=True))
+    list(train(flat(10), out, TINY, run=folder, every=1e9))
     with pytest.raises(TrainingError, match="cannot go on: w_dim was 8, now 16; give what was") as caught:
-        next(train(flat(), out, replace(TINY, w_dim=16), run=folder, resume=True))
+        next(train(flat(10), out, replace(TINY, w_dim=16), run=folder, resume=True))
     assert "\n" not in str(caught.value)
     with pytest.raises(TrainingError, match="kind was stylegan2, now encoder"):
-        next(train(flat(), out, TINY, run=folder, resume=True, kind="encoder"))
+        next(train(flat(10), out, EncodeConfig(resolution=8), run=folder, resume=True, kind="encoder"))
+    with pytest.raises(TrainingError, match="the settings are TrainConfig; the kind encoder takes EncodeConfig"):
+        next(train(flat(10), out, TINY, run=folder, kind="encoder"))
 
 
 def test_settings_of_a_resumed_run(tmp_path, fake):
     folder = tmp_path / "run"
-    list(train(flat(), tmp_path / "m.safetensors", replace(TINY, images=4, r1=0.5), run=folder))
+    list(train(flat(10), tmp_path / "m.safetensors", replace(TINY, images=4, r1=0.5), run=folder))
     assert train_config(resume=folder) == replace(TINY, images=4, r1=0.5)  # what is not given is as it was
     config = train_config(resume=folder, lr=0.5, images=8)
     assert config == replace(TINY, images=8, r1=0.5, lr=0.5)
@@ -222,48 +225,15 @@ def test_settings_of_a_resumed_run(tmp_path, fake):
         train_config(resume=tmp_path / "none")
 
 
-# --- settings
-
-
-def test_settings_fit_their_resolution_and_length():
-    config = train_config(resolution=256, images=1000)
-    assert config.channels == (256, 256, 192, 96, 48, 24, 16) and config.warmup == 200
-    assert train_config(resolution=128, subpixel=2).channels == TrainConfig().channels
-    assert train_config(images=10**6).warmup == 12_000 and train_config(images=10**6, warmup=5).warmup == 5
-    assert train_config() == TrainConfig()
-
-
-def test_a_run_from_a_model_has_its_sizes():
-    g = tiny_generator(mapping_layers=4, w_dim=16)
-    config = train_config(init=g)
-    assert (config.resolution, config.channels, config.w_dim, config.mapping_layers) == (16, (8, 8, 8), 16, 4)
-    assert config.linear == 0
-    grown = train_config(init=g, resolution=32, subpixel=2)
-    assert (grown.resolution, grown.channels, grown.w_dim) == (32, (8, 8, 8), 16)
-    assert train_config("encoder", init=g).resolution == 16 and train_config("encoder", init=g).channels is None
-
-
-def test_unknown_kinds_and_settings_are_refused():
-    with pytest.raises(TrainingError, match="nothing trains the kind 'diffusion'; give one of stylegan2, encoder"):
-        train_config("diffusion")
-    with pytest.raises(TrainingError, match="the kind encoder has no r1"):
-        train_config("encoder", r1=1.0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_can_be_found(kind):
-    assert hasattr(settings_of(kind), "images") and callable(kinds.of_kind(kind, 0))
-
-
 def test_model_cards_tell_where_a_model_comes_from(tmp_path):
     g = tiny_generator()
     g.card = {"licence": "CC0"}
-    sources = [tmp_path / "faces.zip"]
-    card = model_card("stylegan2", sources, flat(), None, licence="MIT", subject="face")
-    assert card == {"data": ["faces.zip"], "pictures": 10, "licence": "MIT", "subject": "face"}
-    encoder = model_card("encoder", sources, flat(), g, licence="MIT", subject=None)
-    assert encoder["licence"] == "CC0" and encoder["encoder"]["licence"] == "MIT"  # the generator keeps its own
-    assert model_card("stylegan2", [], flat(), g, licence="MIT", subject=None)["init"] == "tiny"
+    about = about_pictures([tmp_path / "faces.zip"], flat(10), licence="MIT", subject="face")
+    assert about == {"data": ["faces.zip"], "pictures": 10, "licence": "MIT", "subject": "face"}
+    assert "subject" not in about_pictures([], flat(10), licence="MIT", subject=None)
+    assert StyleGAN2Trainer.card(about, None) == about
+    assert StyleGAN2Trainer.card(about, g) == about | {"init": "tiny"}
+    assert EncoderTrainer.card(about, g) == {"licence": "CC0", "encoder": about}  # the generator keeps its own
 
 
 # --- data checks
@@ -288,71 +258,24 @@ def test_what_is_told_of_the_pictures(tmp_path):
         report_pictures(flat(4))
 
 
-# --- checkpoints and full disks
+# --- full disks
 
 
 def full(*args, **more):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint({"config": {}, "x": torch.ones(3)}, path)
-    for name in ("os.fsync", "pathlib.Path.replace"):
-        with monkeypatch.context() as patch:
-            patch.setattr(name, full)
-            with pytest.raises(
-                WriteError, match="cannot be written .the disk is full.*still the one before; make room"
-            ):
-                save_checkpoint({"config": {}, "x": torch.zeros(3)}, path)
-    monkeypatch.setattr(
-        checkpoint.torch, "save", lambda *args: (_ for _ in ()).throw(RuntimeError("inline_container\n"))
-    )
-    with pytest.raises(WriteError, match="the disk may be full") as caught:
-        save_checkpoint({"config": {}, "x": torch.zeros(3)}, path)
-    assert "\n" not in str(caught.value)
-    assert torch.equal(load_checkpoint(path)["x"], torch.ones(3)) and [f.name for f in tmp_path.iterdir()] == [
-        path.name
-    ]
-
-
 def test_a_full_disk_ends_a_run_with_one_line(tmp_path, monkeypatch, fake):
     out, folder = tmp_path / "m.safetensors", tmp_path / "run"
-    steps = train(flat(), out, TINY, run=folder, every=0.0, snapshot_every=20)
+    steps = train(flat(10), out, TINY, run=folder, every=0.0, snapshot_every=20)
     next(steps)
     monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(LatentError, match="the disk is full.*make room"):
         list(steps)
-    assert load_checkpoint(folder / "checkpoint.pt")["seen"] == 4
+    assert load_checkpoint(folder / "checkpoint.pt")["images_seen"] == 4
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path, fake):
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="file/run cannot be written to .*; name a folder that can be"):
-        next(train(flat(), tmp_path / "m.safetensors", TINY, run=tmp_path / "file" / "run"))
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_checkpoint_cut_short_is_told(tmp_path, share):
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint({"config": {}, "x": torch.randn(1000)}, path)
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(TrainingError, match="cut short or no checkpoint; .*latest.safetensors") as caught:
-        load_checkpoint(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_checkpoint_executes_nothing(tmp_path):
-    path, mark = tmp_path / "checkpoint.pt", tmp_path / "mark"
-
-    class Bomb:
-        def __reduce__(self):
-            return (mark.touch, ())
-
-    torch.save({"config": {}, "x": Bomb()}, path)
-    with pytest.raises(TrainingError, match="no checkpoint"):
-        load_checkpoint(path)
-    assert not mark.exists()
-    torch.save([1, 2], path)
-    with pytest.raises(TrainingError, match="no checkpoint of a training run"):
-        load_checkpoint(path)
+        next(train(flat(10), tmp_path / "m.safetensors", TINY, run=tmp_path / "file" / "run"))

@@ -8,15 +8,16 @@ from scipy.linalg import subspace_angles
 from generators.autoencoder import Autoencoder
 from generators.errors import TrainingError
 from generators.pictures.digits import digits
-from generators.training.data import Pictures
-from generators.training.methods.autoencode import (
+from generators.training.config_codes import (
     AutoencodeConfig,
-    AutoencodeTrainer,
     ContractiveConfig,
     DenoisingConfig,
     SparseConfig,
     VAEConfig,
 )
+from generators.training.data import Pictures
+from generators.training.methods.autoencode import AutoencodeTrainer
+from generators.training.settings import KINDS, trainer_of
 from generators.training.terms.penalties import (
     contraction,
     corrupt,
@@ -31,8 +32,15 @@ def data() -> Pictures:
     return Pictures(images, torch.full((len(images),), 1 / len(images)), (), 0)
 
 
+def trainer_for(config: AutoencodeConfig, data: Pictures) -> AutoencodeTrainer:
+    (kind,) = (kind for kind, (settings, _) in KINDS.items() if settings is type(config))
+    trainer = trainer_of(kind)(config, data)
+    assert isinstance(trainer, AutoencodeTrainer)
+    return trainer
+
+
 def trained(config: AutoencodeConfig, data: Pictures) -> AutoencodeTrainer:
-    trainer = AutoencodeTrainer(config, data)
+    trainer = trainer_for(config, data)
     deque(trainer.run(), maxlen=0)
     return trainer
 
@@ -108,7 +116,7 @@ def test_beta_presses_codes_together_and_warms_up(data):
     sizes = SMALL | {"images": 6400}
     loose, firm = (trained(VAEConfig(**sizes, beta=b), data).finished() for b in (0.1, 10.0))
     assert codes(firm, data).var(dim=0).sum() < 0.5 * codes(loose, data).var(dim=0).sum()
-    steps = list(AutoencodeTrainer(VAEConfig(**sizes, beta_warmup=0.5), data).run())
+    steps = list(trainer_for(VAEConfig(**sizes, beta_warmup=0.5), data).run())
     assert steps[0].losses["kl"] == 0 < steps[1].losses["kl"]
 
 
@@ -122,19 +130,16 @@ def test_without_a_prior_samples_have_the_moments_of_the_codes(data):
     assert model.mapping(torch.randn(2, 4), truncation_psi=0.0)[:, 0].equal(model.w_avg.expand(2, -1))
 
 
-KINDS = [AutoencodeConfig, SparseConfig, ContractiveConfig, DenoisingConfig, VAEConfig]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [AutoencodeConfig, SparseConfig, ContractiveConfig, DenoisingConfig, VAEConfig])
 def test_a_resumed_run_is_an_unbroken_one(data, kind):
     config = kind(**SMALL | {"images": 320})
     whole = trained(config, data)
-    first = AutoencodeTrainer(config, data)
+    first = trainer_for(config, data)
     steps = first.run()
     for _ in range(4):
         next(steps)
     state = first.state()
-    second = AutoencodeTrainer(config, data)
+    second = trainer_for(config, data)
     second.restore(state)
     deque(second.run(), maxlen=0)
     for key, value in whole.ema.state_dict().items():

@@ -8,8 +8,8 @@ from generators.errors import TrainingError
 from generators.parts.feature_encoder import FeatureEncoder
 from generators.training.config import EncodeConfig
 from generators.training.data import Pictures
+from generators.training.methods.encoder import EncoderTrainer
 from generators.training.methods.feature_encode import build_feature_encoder, with_feature_encoder
-from generators.training.trainer import Trainer
 from tests.conftest import tiny_generator, tiny_mobile
 
 SETTINGS = {"resolution": 32, "images": 96, "batch": 8, "lr": 0.002, "precision": "fp32", "warmup": 0}
@@ -35,7 +35,7 @@ def test_an_untrained_encoder_gives_about_the_mean():
 @pytest.mark.slow
 def test_training_lowers_what_it_descends_and_leaves_the_generator(pictures):
     g = tiny_mobile()
-    trainer = Trainer(EncodeConfig(**SETTINGS), pictures, init=g)
+    trainer = EncoderTrainer(EncodeConfig(**SETTINGS), pictures, init=g)
     losses = [step.losses for step in trainer.run()]
     assert losses[0].keys() == {"reconstruction", "perceptual", "penalty", "known", "skipped"}
     first, last = (sum(one["reconstruction"] + one["known"] for one in part) for part in (losses[:3], losses[-3:]))
@@ -46,13 +46,13 @@ def test_training_lowers_what_it_descends_and_leaves_the_generator(pictures):
 @pytest.mark.slow
 def test_a_resumed_run_is_the_unbroken_one(pictures):
     config = EncodeConfig(**(SETTINGS | {"images": 32}))
-    whole = Trainer(config, pictures, init=tiny_mobile())
+    whole = EncoderTrainer(config, pictures, init=tiny_mobile())
     for _ in whole.run():
         pass
-    half = Trainer(config, pictures, init=tiny_mobile())
+    half = EncoderTrainer(config, pictures, init=tiny_mobile())
     steps = half.run()
     next(steps), next(steps)
-    again = Trainer(config, pictures, init=tiny_mobile())
+    again = EncoderTrainer(config, pictures, init=tiny_mobile())
     again.restore(half.state())
     for _ in again.run():
         pass

@@ -7,9 +7,9 @@ from generators.parts.discriminator import Discriminator
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures
 from generators.training.methods.plain import Plain
+from generators.training.methods.stylegan2 import StyleGAN2Trainer
 from generators.training.start.build import build_model, draw_partner, mix_styles
 from generators.training.terms.losses import path_lengths
-from generators.training.trainer import Trainer
 
 TINY = TrainConfig(
     joint=False, resolution=8, channels=(8, 8), w_dim=8, mapping_layers=2, batch=4, images=40, precision="fp32"
@@ -28,7 +28,7 @@ def pictures(value=None):
 
 
 def test_the_networks_are_those_of_the_paper():
-    model = Trainer(TINY, pictures()).model
+    model = StyleGAN2Trainer(TINY, pictures()).model
     assert model.encoder is None and model.config.spatial == () and not model.config.mapping_linear
     assert isinstance(model.discriminator, Discriminator) and len(model.discriminator.heads) == 0
     assert float(model.map.layers[0].weight.detach().std()) == pytest.approx(1 / 0.3, rel=0.3)  # N(0, 1) / lr
@@ -60,12 +60,12 @@ def test_styles_are_mixed_from_a_layer_on():
 def test_lazy_regularisation_corrects_its_optimiser():
     """With c = k / (k + 1): that share of the rate, and betas to the power c (Karras et al. 2020, appendix B)."""
     config = replace(TINY, r1_every=16, path_length=2.0, path_every=4, lr=0.002, d_lr=0.004)
-    method = Trainer(config, pictures()).method
+    method = StyleGAN2Trainer(config, pictures()).method
     for name, lr, k in (("generator", 0.002, 4), ("discriminator", 0.004, 16)):
         c = k / (k + 1)
         assert method.rates[name] == pytest.approx(lr * c)
         assert method.optimizers[name].param_groups[0]["betas"] == pytest.approx((0.0, 0.99**c))
-    method = Trainer(replace(config, r1=0.0, path_length=0.0), pictures()).method
+    method = StyleGAN2Trainer(replace(config, r1=0.0, path_length=0.0), pictures()).method
     assert method.rates == {"generator": 0.002, "discriminator": 0.004}
 
 
@@ -79,7 +79,7 @@ def test_a_penalty_is_a_step_of_its_own_that_counts_as_often_as_it_is_left_out(m
     for every in (1, 4):
         taken.clear()
         config = replace(TINY, r1=0.5, r1_every=every)
-        step = next(Trainer(config, pictures()).run())
+        step = next(StyleGAN2Trainer(config, pictures()).run())
         found.append(step.losses["r1"])
         assert taken == [pytest.approx(step.losses["discriminator"]), pytest.approx(every * 0.25 * step.losses["r1"])]
     assert found[0] == pytest.approx(found[1], rel=1e-3)
@@ -90,7 +90,7 @@ def test_path_length_regularisation_evens_lengths():
     spread = []
     for weight in (0.0, 5.0):
         config = replace(TINY, images=160, path_length=weight, path_every=1, lr=0.01, style_mixing=0.0)
-        trainer = Trainer(config, pictures())
+        trainer = StyleGAN2Trainer(config, pictures())
         reported = [s.losses.get("path") for s in trainer.run()]
         assert (reported[0] is None) == (weight == 0)
         method = trainer.method
@@ -102,7 +102,7 @@ def test_path_length_regularisation_evens_lengths():
 
 
 def test_w_avg_follows_the_mapping_network():
-    trainer = Trainer(replace(TINY, images=4 * 40, lr=1e-9), pictures())
+    trainer = StyleGAN2Trainer(replace(TINY, images=4 * 40, lr=1e-9), pictures())
     for _ in trainer.run():
         pass
     wanted = trainer.model.map(draw(4000, 8), None).detach().mean(dim=0) * (1 - 0.99**40)
@@ -113,7 +113,7 @@ def test_w_avg_follows_the_mapping_network():
 def test_samples_get_the_brightness_of_the_pictures():
     means = []
     for value in (30, 220):
-        trainer = Trainer(replace(TINY, images=4 * 60, lr=0.02, d_lr=0.02, ema=0.9), pictures(value))
+        trainer = StyleGAN2Trainer(replace(TINY, images=4 * 60, lr=0.02, d_lr=0.02, ema=0.9), pictures(value))
         for _ in trainer.run():
             pass
         images = trainer.ema.synthesis(trainer.ema.mapping(draw(64, 8)), trainer.ema.fixed_noise(64))

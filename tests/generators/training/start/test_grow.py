@@ -11,8 +11,8 @@ from generators.parts.encoder import Encoder, EncoderConfig
 from generators.parts.ops import fir_kernel, upsample2d
 from generators.training.config import TrainConfig
 from generators.training.data import Pictures
+from generators.training.methods.stylegan2 import StyleGAN2Trainer
 from generators.training.start.grow import check_source
-from generators.training.trainer import Trainer
 from tests.conftest import tiny_generator
 
 SMALL = TrainConfig(
@@ -50,7 +50,7 @@ def source(*, encoder=True, discriminator=True, linear=0, **settings):
 
 def started(init, **settings):
     config = replace(SMALL, **settings)
-    return Trainer(config, pictures(config.resolution, config.img_channels), init=init)
+    return StyleGAN2Trainer(config, pictures(config.resolution, config.img_channels), init=init)
 
 
 def rendered(model, z, seed=5):
