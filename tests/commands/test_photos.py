@@ -174,25 +174,6 @@ def test_evaluate_ends_with_a_summary(latent, photos, tmp_path):
     assert "median" in text and "1 pictures, 0 of them failed" in text
 
 
-@pytest.mark.slow
-def test_train_makes_a_model_that_loads_and_resumes(latent, tmp_path):
-    (tmp_path / "data").mkdir()
-    for i in range(6):
-        picture(i, 20).save(tmp_path / "data" / f"{i}.png")
-    (tmp_path / "data" / "bad.png").write_text("text")
-    out = tmp_path / "m.safetensors"
-    sizes = ["--resolution", 16, "--channels", "8,8,8", "--batch", 4, "--licence", "CC0"]
-    args = ["train", tmp_path / "data", "-o", out, *sizes, "--json"]
-    result = latent(*args, "--images", 16)
-    assert result.exit_code == 0, result.output
-    assert objects(result)[-1]["images_seen"] == 16
-    assert "6 pictures" in result.stderr and "bad.png" in result.stderr and "under 100" in result.stderr
-    assert load(out).card == {"data": ["data"], "pictures": 6, "licence": "CC0"}
-    refused(latent(*args), "--resume")
-    result = latent(*args, "--images", 24, "--resume")
-    assert result.exit_code == 0 and objects(result)[-1]["images_seen"] == 24
-
-
 def test_generators_lists_the_packaged_models(latent, model, monkeypatch):
     monkeypatch.setattr("generators.hub.names.PRETRAINED", Path(model).parent)
     record, *others = objects(latent("generators", "--offline", "--json"))
