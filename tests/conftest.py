@@ -1,4 +1,5 @@
 import copy
+import io
 import json
 from pathlib import Path
 
@@ -117,10 +118,30 @@ def latent(model, monkeypatch, tmp_path):
     return lambda *args, **more: CliRunner().invoke(main, [str(a) for a in args], **more)
 
 
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Three pictures, two files that only look like some, and what is to be passed over."""
+    home = tmp_path / "people"
+    (home / "more").mkdir(parents=True)
+    for seed, name in enumerate(("b.png", "more/a.PNG", "c.png")):
+        (home / name).write_bytes(png(seed))
+    (home / "empty.jpg").write_bytes(b"")
+    (home / "text.jpg").write_text("not a picture")
+    (home / ".half.png").write_bytes(png(0)[:40])
+    (home / "notes.md").write_text("not meant to be one")
+    return home
+
+
 def picture(seed: int, size: int = 24) -> Image.Image:
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
     return small.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def png(seed: int) -> bytes:
+    out = io.BytesIO()
+    picture(seed, 20).save(out, "PNG")
+    return out.getvalue()
 
 
 def objects(result) -> list[dict]:

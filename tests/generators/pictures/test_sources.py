@@ -18,27 +18,7 @@ from generators.pictures.image import to_tensor
 from generators.pictures.sources import fingerprint, is_digits, pictures, pictures_of, thinned
 from generators.training.data import load_pictures
 from inversion.target import load_target
-from tests.conftest import picture, tiny_generator
-
-
-def png(seed: int) -> bytes:
-    out = io.BytesIO()
-    picture(seed, 20).save(out, "PNG")
-    return out.getvalue()
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    """Three pictures, two files that only look like some, and what is to be passed over."""
-    home = tmp_path / "people"
-    (home / "more").mkdir(parents=True)
-    for seed, name in enumerate(("b.png", "more/a.PNG", "c.png")):
-        (home / name).write_bytes(png(seed))
-    (home / "empty.jpg").write_bytes(b"")
-    (home / "text.jpg").write_text("not a picture")
-    (home / ".half.png").write_bytes(png(0)[:40])
-    (home / "notes.md").write_text("not meant to be one")
-    return home
+from tests.conftest import picture, png, tiny_generator
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 import json
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from generators.device import peak_memory_mb
 from generators.pictures.sources import pictures
@@ -21,26 +19,6 @@ from inversion.target import Target
 from inversion.watch import SILENT, Watch
 
 CONFIG = InvertConfig(steps=2, bf16=False)
-
-
-def png(seed):
-    buffer, pixels = BytesIO(), np.random.default_rng(seed).integers(0, 256, (20, 16, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Three pictures, two files that only look like some, and what is to be passed over."""
-    home = tmp_path / "people"
-    (home / "more").mkdir(parents=True)
-    for seed, name in enumerate(("b.png", "more/a.PNG", "c.png")):
-        (home / name).write_bytes(png(seed))
-    (home / "empty.jpg").write_bytes(b"")
-    (home / "text.jpg").write_text("not a picture")
-    (home / ".half.png").write_bytes(png(0)[:40])
-    (home / "notes.md").write_text("not meant to be one")
-    return home
 
 
 def found(generator, folder, limit=None, watch=SILENT, **more):
