@@ -94,8 +94,8 @@ def measure_children(model: "Generator", people: People, pairs: Pairs, per_famil
     known = {name: describe(to_pil(small(person.target.image))) for name, person in people.items()}
     faces, verdicts, apart_identity, apart_pixels, shares, means, strangers = [], [], [], [], [], [], []
     for number, (a, b) in enumerate(pairs):
-        family = family(model, [people[a].latent, people[b].latent], count=per_family, seed=seed + number)
-        images = [small(synthesize(model, child.latent)) for child in family]
+        siblings = family(model, [people[a].latent, people[b].latent], count=per_family, seed=seed + number)
+        images = [small(synthesize(model, child.latent)) for child in siblings]
         both = [small(people[a].image), small(people[b].image)]
         shares += [explained(image, both) for image in images]
         means.append(explained(small(synthesize(model, blend([people[a].latent, people[b].latent]))), both))
