@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 import generators
 from cli import main
+from inversion.config import RECIPES as RECIPES_OF_SEARCH
 from tests.conftest import picture, tiny_generator
 from tests.layers import ROOT
 
@@ -91,10 +93,11 @@ def test_every_command_is_shown_in_the_readme():
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
-    """As it is written, on a small generator in the place of a large one."""
+    """As it is written, on a small generator in the place of a large one, and with little patience."""
     small = tiny_generator()
     small.card["subject"] = "patterns"  # whose pictures need no face
     monkeypatch.setattr(generators, "load", lambda name: small, raising=False)
+    monkeypatch.setitem(RECIPES_OF_SEARCH, "default", replace(RECIPES_OF_SEARCH["default"], steps=10))
     monkeypatch.chdir(tmp_path)
     for i, name in enumerate(("mother.jpg", "father.jpg", "me.jpg")):
         picture(i).save(tmp_path / name)
@@ -155,10 +158,11 @@ def follow(code: str, home: Path) -> set[str]:
     return files
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory) -> Path:
+@pytest.fixture
+def copy(tmp_path) -> Path:
     """The library, to be changed, and three pictures."""
-    home = tmp_path_factory.mktemp("copy")
+    home = tmp_path / "copy"
+    home.mkdir()
     for name in ("generators", "inversion", "tests"):
         shutil.copytree(ROOT / name, home / name, ignore=shutil.ignore_patterns("__pycache__", "companions"))
     shutil.copy(ROOT / "cli.py", home)
@@ -172,24 +176,25 @@ def test_the_map_has_a_recipe_for_seven_kinds_of_addition():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("title", "parts"), RECIPES, ids=[title for title, _ in RECIPES])
-def test_a_recipe_works_as_written(copy, model, title, parts):
-    """Its pieces go where it says, and then its commands run."""
-    code = "".join(text for kind, text in parts if kind == "python")
-    tries = [line for kind, text in parts if kind == "sh" for line in joined(text).splitlines() if line.strip()]
-    files = follow(code, copy)
-    assert files and tries
+def test_every_recipe_works_as_written(copy, model):
+    """Its pieces go where it says, and then its commands run; all in one process, which tells what it is at."""
+    script = ["import cli"]
+    for title, parts in RECIPES:
+        code = "".join(text for kind, text in parts if kind == "python")
+        tries = [line for kind, text in parts if kind == "sh" for line in joined(text).splitlines() if line.strip()]
+        assert follow(code, copy) and tries, title
+        script += map(in_python, tries)
     environment = os.environ | {"LATENT_GENERATOR": model, "LATENT_CACHE": str(copy / "cache"), "PYTHONPATH": str(copy)}
-    script = "\n".join(map(in_python, tries))
-    done = subprocess.run([sys.executable, "-c", script], cwd=copy, env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", "\n".join(script)]
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 
 def in_python(line: str) -> str:
-    """A command as lines of a program, so that one process does for all of a recipe."""
+    """A command as lines of a program."""
     program, *words = shlex.split(line)
     if program == "python":
         assert words[0] == "-c"
         return words[1]
     run = f"try: cli.main({words!r})\nexcept SystemExit as end: assert not end.code, end"
-    return f"print({line!r}, flush=True)\nimport cli\n{run}"
+    return f"print({line!r}, flush=True)\n{run}"

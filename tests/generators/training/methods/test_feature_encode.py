@@ -23,6 +23,12 @@ def pictures():
     return Pictures((images * 127.5 + 127.5).to(torch.uint8), torch.full((16,), 1 / 16), (), 0)
 
 
+@pytest.fixture(scope="module")
+def ready():
+    """A generator with a preview and an untrained encoder, which runs then need not make."""
+    return with_feature_encoder(tiny_mobile(), EncodeConfig(**SETTINGS))
+
+
 def test_an_untrained_encoder_gives_about_the_mean():
     g = tiny_mobile()
     e = build_feature_encoder(g, seed=0)
@@ -33,26 +39,25 @@ def test_an_untrained_encoder_gives_about_the_mean():
 
 
 @pytest.mark.slow
-def test_training_lowers_what_it_descends_and_leaves_the_generator(pictures):
-    g = tiny_mobile()
-    trainer = EncoderTrainer(EncodeConfig(**SETTINGS), pictures, init=g)
+def test_training_lowers_what_it_descends_and_leaves_the_generator(pictures, ready):
+    trainer = EncoderTrainer(EncodeConfig(**SETTINGS), pictures, init=ready)
     losses = [step.losses for step in trainer.run()]
     assert losses[0].keys() == {"reconstruction", "perceptual", "penalty", "known", "skipped"}
     first, last = (sum(one["reconstruction"] + one["known"] for one in part) for part in (losses[:3], losses[-3:]))
     assert last < first
-    assert isinstance(trainer.ema.encoder, FeatureEncoder) and trainer.ema.sha256() == g.sha256()
+    assert isinstance(trainer.ema.encoder, FeatureEncoder) and trainer.ema.sha256() == ready.sha256()
 
 
 @pytest.mark.slow
-def test_a_resumed_run_is_the_unbroken_one(pictures):
+def test_a_resumed_run_is_the_unbroken_one(pictures, ready):
     config = EncodeConfig(**(SETTINGS | {"images": 32}))
-    whole = EncoderTrainer(config, pictures, init=tiny_mobile())
+    whole = EncoderTrainer(config, pictures, init=ready)
     for _ in whole.run():
         pass
-    half = EncoderTrainer(config, pictures, init=tiny_mobile())
+    half = EncoderTrainer(config, pictures, init=ready)
     steps = half.run()
     next(steps), next(steps)
-    again = EncoderTrainer(config, pictures, init=tiny_mobile())
+    again = EncoderTrainer(config, pictures, init=ready)
     again.restore(half.state())
     for _ in again.run():
         pass
