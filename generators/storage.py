@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from safetensors import SafetensorError
@@ -113,6 +114,14 @@ def sha256_of(path: str | Path) -> str:
 def as_json(value: object, indent: int | None = None) -> str:
     """JSON that any reader takes: a number that is not finite becomes null."""
     return json.dumps(finite(value), indent=indent, allow_nan=False)
+
+
+def from_json(text: str | bytes) -> Any:
+    """Read JSON from outside; ValueError for what is none, is no UTF-8, or is nested too deep to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def finite(value: object) -> object:

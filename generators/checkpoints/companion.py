@@ -16,7 +16,7 @@ from generators.checkpoints.ours import as_tuples
 from generators.errors import GeneratorError, ModelFileError
 from generators.mobilestylegan import MobileStyleGAN, Preview
 from generators.parts.feature_encoder import FeatureEncoder, FeatureEncoderConfig
-from generators.storage import replacing
+from generators.storage import from_json, replacing
 
 FORMAT = "latent-companion-1"
 FOLDER = Path(__file__).parents[1] / "pretrained" / "companions"
@@ -50,7 +50,7 @@ def read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """Header and tensors of a companion; ModelFileError where it cannot be read."""
     try:
         with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})["header"])
+            header = from_json((file.metadata() or {})["header"])
             return header, {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ModelFileError(f"{path} is damaged ({error}); install the package again") from error

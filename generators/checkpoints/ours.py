@@ -20,7 +20,7 @@ from generators.parts.encoder import Encoder, EncoderConfig
 from generators.parts.feature_encoder import FeatureEncoder, FeatureEncoderConfig
 from generators.parts.pyramid import Pyramid, PyramidConfig
 from generators.pca import PCA, PCAConfig
-from generators.storage import replacing
+from generators.storage import from_json, replacing
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config
 
@@ -136,8 +136,8 @@ def contents(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         found = metadata.get("format")
         raise ModelFileError(f"has format {found!r}, wanted {FORMAT!r}; a latent goes where a photograph goes")
     try:
-        header = json.loads(metadata["header"])
-    except (KeyError, ValueError, RecursionError) as error:
+        header = from_json(metadata["header"])
+    except (KeyError, ValueError) as error:
         raise ModelFileError(f"has a header that is not JSON ({error}); it is damaged, get it again") from error
     if not isinstance(header, dict):
         raise ModelFileError(f"has a header that is no JSON object: {header!r:.40}; it is damaged, get it again")

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from generators.errors import DownloadError
+from generators.storage import from_json
 
 PASSING = {408, 425, 429}  # answers below 500 that ask to come again
 
@@ -163,8 +164,8 @@ def answered(error: HTTPError, address: str, part: Path) -> Exception:
         part.unlink(missing_ok=True)
         return Passing("the part that was there did not fit")
     if error.code in PASSING or error.code >= 500:
-        asked = error.headers.get("Retry-After", "") if error.headers else ""
-        return Passing(f"the server answered {error.code}", float(asked) if asked.isdigit() else 0.0)
+        asked = str(error.headers.get("Retry-After", "")) if error.headers else ""
+        return Passing(f"the server answered {error.code}", float(asked) if re.fullmatch("[0-9]{1,9}", asked) else 0.0)
     why = {401: "wants a login", 403: "forbids it", 404: "does not have it", 410: "no longer has it"}
     return Refused(f"{short(address)} {why.get(error.code, 'refuses')} ({error.code})")
 
@@ -172,7 +173,8 @@ def answered(error: HTTPError, address: str, part: Path) -> Exception:
 def extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
     """First byte that a response brings, and the length of the whole file, None where it does not tell."""
     if response.status == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+        told = str(response.headers.get("Content-Range", "")).strip()
+        found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18}|\*)", told)
         if found is None:
             return -1, None
         return int(found[1]), None if found[2] == "*" else int(found[2])
@@ -182,8 +184,8 @@ def extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
 def resumable(address: str, part: Path) -> tuple[int, str]:
     """How much of part can be kept, and what tells the server which version it is of; 0 where that is not known."""
     try:
-        about = json.loads(_notes(part).read_text())
-        if about["address"] == address and isinstance(about["version"], str):
+        about = from_json(_notes(part).read_text())
+        if about["address"] == address and is_header(about["version"]):
             return size_of(part), about["version"]
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -192,10 +194,16 @@ def resumable(address: str, part: Path) -> tuple[int, str]:
 
 def remember(part: Path, address: str, headers: Message) -> None:
     """Note beside part which version of the file it is of, so that two versions are never mixed."""
-    tag = headers.get("ETag", "")
+    tag = str(headers.get("ETag", ""))  # bytes beyond ASCII make another object of it
     version = headers.get("Last-Modified") if tag.startswith("W/") or not tag else tag  # RFC 9110, section 13.1.5
+    version = version if is_header(version) else None  # then what comes cannot be resumed
     with guarded(part):
         _notes(part).write_text(json.dumps({"address": address, "version": version}))
+
+
+def is_header(value: object) -> bool:
+    """Tell what can be sent back as the value of a header: one line of ASCII, of a sane length."""
+    return isinstance(value, str) and value.isascii() and value.isprintable() and 0 < len(value) < 1000
 
 
 def forget(part: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from generators.errors import DownloadError, WriteError
 from generators.hub.download import guarded
-from generators.storage import sha256_of, write_bytes
+from generators.storage import from_json, sha256_of, write_bytes
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Note:
 def noted(path: Path) -> Note | None:
     """The note of the day when a file first came, None where there is none; DownloadError where it cannot be read."""
     try:
-        about = json.loads(ledger(path).read_text())
+        about = from_json(ledger(path).read_text())
         return Note(str(about["name"]), str(about["sha256"]), int(about["bytes"]), str(about["date"]))
     except FileNotFoundError:
         return None

@@ -19,7 +19,7 @@ from generators.errors import ImageError, TrainingError
 from generators.pictures.image import square_pixels
 from generators.pictures.sources import SUFFIXES, Picture, digit_pictures, fingerprint, is_digits, pictures
 from generators.shapes import Float, Int, UInt8
-from generators.storage import write_bytes
+from generators.storage import from_json, write_bytes
 from generators.training.distributed import is_main, world
 
 Files = list[tuple[int, Picture]]  # index of the source, and a picture of it
@@ -186,7 +186,7 @@ def read_mapped(files: Files, shape: tuple[int, ...], path: Path, watch: Watch) 
 def read_notes(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
     """The notes beside mapped pictures; None where there are none, or where they are of others."""
     try:
-        about = json.loads(path.read_text())
+        about = from_json(path.read_text())
         return about if about["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

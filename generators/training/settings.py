@@ -1,6 +1,5 @@
 """The kinds of training, and the settings of a run: made, read, and compared. Nothing here needs torch."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib import import_module
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from generators.errors import TrainingError
 from generators.settings import settings_of
+from generators.storage import from_json
 from generators.training.config import EncodeConfig, RunConfig, TrainConfig
 from generators.training.config_codes import (
     AutoencodeConfig,
@@ -111,7 +111,7 @@ def read_settings(run: Path) -> dict[str, Any]:
 
             state = load_checkpoint(run / "checkpoint.pt")
             return {"kind": state.get("kind", "stylegan2"), "settings": state["config"]}
-        saved = json.loads((run / SETTINGS).read_text())
+        saved = from_json((run / SETTINGS).read_text())
         return saved | {"kind": str(saved["kind"]), "settings": dict(saved["settings"])}
     except FileNotFoundError as error:
         raise TrainingError(f"nothing to resume in {run}; start without --resume") from error

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.checkpoints.ours import FORMAT as MODEL
-from generators.storage import write_bytes
+from generators.storage import from_json, write_bytes
 from inversion.config import LatentSpace
 from inversion.errors import LatentFileError, SettingsError
 from inversion.files.foreign import FOREIGN as FOREIGN
@@ -116,8 +116,8 @@ def maker_of(path: Path | str) -> str | None:
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
-        name = json.loads(about["header"])["generator"]["name"] if about.get("format") == FORMAT else None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+        name = from_json(about["header"])["generator"]["name"] if about.get("format") == FORMAT else None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None  # reading it says what is wrong
     return name if isinstance(name, str) else None
 
@@ -138,12 +138,12 @@ def read_bundle(path: Path | str) -> Bundle:
     if came != FORMAT:
         raise LatentFileError(f"{path} has format {came!r}, this version reads {FORMAT!r}; make it again")
     try:
-        header = json.loads(about["header"])
+        header = from_json(about["header"])
         space, maker = LatentSpace(header["space"]), header["generator"]
         code, noise = tensors["code"], tuple(tensors[f"noise.{i}"] for i in range(len(tensors) - 1))
         words = {"generator_name": maker["name"], "generator_sha256": maker["sha256"]}
         tables = {"history": header["history"], "versions": header["versions"]}
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise LatentFileError(f"{path} has a broken header: {error!r}; make it again") from error
     typed = all(isinstance(v, str) for v in words.values()) and all(isinstance(v, dict) for v in tables.values())
     if not typed or not all(t.dtype == torch.float32 for t in (code, *noise)):
@@ -171,7 +171,7 @@ def export(latent: Latent, path: Path | str, generator: Generator, *, noise: boo
 def _in_order(content: bytes) -> bytes:
     """The same safetensors file with its header sorted: the library shuffles it, and equal latents want equal files."""
     size = int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
+    header = json.dumps(from_json(content[8 : 8 + size]), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)  # so that the tensors stay aligned
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
 

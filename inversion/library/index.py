@@ -20,7 +20,7 @@ from torch import Tensor
 
 from generators.pictures.digits import WORD
 from generators.pictures.sources import BROKEN, Content, Picture, Stamp, is_digits, pictures
-from generators.storage import cache_folder, write_bytes
+from generators.storage import cache_folder, from_json, write_bytes
 from inversion.errors import ImageError, InversionError, WriteError
 from inversion.watch import SILENT, Watch
 
@@ -123,7 +123,7 @@ def read_index(source: str | Path, watch: Watch) -> dict[str, Rows]:
     for path in sorted(there, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             return parse(path)
-        except (OSError, SafetensorError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        except (OSError, SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
             watch.say(f"the index {path} is damaged ({type(error).__name__}); it is made again")
     return {}
 
@@ -136,7 +136,7 @@ def parse(path: Path) -> dict[str, Rows]:
     if about.get("format") != FORMAT:
         raise ValueError(f"format {about.get('format')!r}")
     tables = {}
-    for key, entries in json.loads(about["tables"]).items():
+    for key, entries in from_json(about["tables"]).items():
         numbers = tensors[key]
         named = [name for name, _, _, error in entries if error is None]
         if numbers.ndim != 2 or numbers.dtype != torch.float32 or not numbers.isfinite().all():

@@ -11,6 +11,7 @@ from generators.storage import (
     as_json,
     cache_folder,
     check_folder,
+    from_json,
     remove_unfinished,
     replacing,
     sha256_of,
@@ -111,3 +112,10 @@ def test_json_that_any_reader_takes():
     assert as_json({"a": float("nan"), "b": (1, float("inf")), "c": [0.5, None]}) == (
         '{"a": null, "b": [1, null], "c": [0.5, null]}'
     )
+
+
+def test_json_from_outside_is_read_or_is_a_value_error():
+    assert from_json('{"a": [1, 2.5, null]}') == from_json(b'{"a": [1, 2.5, null]}') == {"a": [1, 2.5, None]}
+    for wrong in ("[" * 100_000, b"\xff\xfe\xfd", "{", "9" * 5000):
+        with pytest.raises(ValueError):
+            from_json(wrong)

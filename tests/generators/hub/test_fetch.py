@@ -64,10 +64,11 @@ def test_other_bytes_than_before_are_refused_and_kept_aside(server, cache):
 
 def test_a_note_that_cannot_be_read_stops_before_the_download(server, cache):
     hub.fetch("public", config=QUICK)
-    (cache / "public.pkl.json").write_text("{")
-    for act in (hub.find, hub.fetch):
-        with pytest.raises(DownloadError, match="public.pkl.json cannot be read .*delete it if you trust"):
-            act("public")
+    for damaged in ("{", "[" * 100_000):
+        (cache / "public.pkl.json").write_text(damaged)
+        for act in (hub.find, hub.fetch):
+            with pytest.raises(DownloadError, match="public.pkl.json cannot be read .*delete it if you trust"):
+                act("public")
     assert len(server.asked) == 1
 
 
