@@ -14,6 +14,8 @@ from generators.pictures.image import to_pil
 from inversion.config import LatentSpace
 from inversion.errors import LatentFileError, SettingsError, SpaceMismatch
 
+LARGEST_FACTOR = 100  # of truncations, strengths and places on a line; far less is already noise
+
 
 @dataclass(frozen=True)
 class Latent:
@@ -70,6 +72,12 @@ def mean_latent(generator: Generator, space: LatentSpace, *, batch: int = 1) -> 
     return Latent(w_avg.expand(batch, generator.num_ws, -1), space, noise)
 
 
+def check_factor(name: str, value: float | int) -> None:
+    """SettingsError for a factor that is no number, or so large that nothing can be drawn with it."""
+    if not abs(value) <= LARGEST_FACTOR:
+        raise SettingsError(f"{name} is {value}; give a number from -{LARGEST_FACTOR} to {LARGEST_FACTOR}")
+
+
 def sample_latent(
     generator: Generator, *, batch: int = 1, seed: int = 0, truncation_psi: float = 1.0, label: int | None = None
 ) -> Latent:
@@ -77,6 +85,7 @@ def sample_latent(
 
     label is the class, from 0, that a conditional generator draws; SettingsError where it is missing, or there is none.
     """
+    check_factor("truncation_psi", truncation_psi)
     if generator.c_dim and (label is None or not 0 <= label < generator.c_dim):
         came = "no label" if label is None else f"label {label}"
         raise SettingsError(

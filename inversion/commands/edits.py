@@ -67,8 +67,8 @@ def blend(
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, metavar="FILE", help="A film: .mp4, .gif or .webp; or a strip: .png.")
 @options(PHOTO)
-@click.option("--frames", type=click.IntRange(2), default=60, show_default=True)
-@click.option("--fps", type=click.FloatRange(0, 240, min_open=True), default=30, show_default=True)
+@click.option("--frames", type=click.IntRange(2, 100_000), default=60, show_default=True)
+@click.option("--fps", type=click.FloatRange(0.1, 240), default=30, show_default=True)
 @click.option("--kind", type=click.Choice(["spherical", "linear"]), default="spherical", show_default=True)
 @click.option("--loop", is_flag=True, help="Come back to the first source.")
 @click.option("--ease/--no-ease", default=True, help="Slow down at each source.")
@@ -91,9 +91,10 @@ def interpolate(
     from inversion.edit.move import path
     from inversion.files.named import named
     from inversion.latent import at_a_time, render_all
-    from inversion.views.video import write_video
+    from inversion.views.video import check_film, write_video
 
     check_place(out, ("mp4", "gif", "webp", "png"))
+    check_film(Path(out), fps, scale, generator.img_resolution)
     things = named(sources)
     if not 2 <= len(things) <= frames:
         raise click.UsageError("give two sources or more, and at least as many frames")
@@ -159,10 +160,9 @@ def sample(
     save_latents: bool,
 ) -> None:
     """Draw pictures from the generator."""
-    from inversion.edit.move import check_finite
-    from inversion.latent import sample_latent
+    from inversion.latent import check_factor, sample_latent
 
-    check_finite("truncation", truncation)
+    check_factor("truncation", truncation)
     to = destination(out, count, sheet, save_latents)
     drawn = sample_latent(generator, batch=count, seed=seed, truncation_psi=truncation, label=label).split()
     about = {"seed": seed, "truncation": truncation} | ({} if label is None else {"label": label})

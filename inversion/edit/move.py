@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import isfinite
 
 import torch
 from jaxtyping import Float
@@ -12,7 +11,7 @@ from generators.base import Generator
 from inversion.config import LatentSpace
 from inversion.edit.mix import mix_noise
 from inversion.errors import SettingsError, SpaceMismatch
-from inversion.latent import Latent, check_alike
+from inversion.latent import Latent, check_alike, check_factor
 
 
 def interpolate(
@@ -26,7 +25,7 @@ def interpolate(
     Spherical: Shoemake 1985, "Animating Rotation with Quaternion Curves"; White 2016, "Sampling Generative Networks".
     """
     check_alike([a, b])
-    check_finite("t", t)
+    check_factor("t", t)
     if kind not in ("linear", "spherical"):
         raise SettingsError(f"kind is {kind!r}; choose linear or spherical")
     if t in (0, 1):
@@ -77,7 +76,7 @@ def truncate(generator: Generator, latent: Latent, psi: float) -> Latent:
     Noise moves from the generator's fixed noise to the latent's and stays there above 1, as in `mix_noise`. Raises
     SpaceMismatch in z, SettingsError if psi is not finite. Karras et al. 2019, appendix B.
     """
-    check_finite("psi", psi)
+    check_factor("psi", psi)
     if latent.space is LatentSpace.Z:
         raise SpaceMismatch("the latent is in z, truncation works in w and w_plus; call .to_w_plus(generator) first")
     average = fit_to(latent.code, "w_avg", generator.w_avg)
@@ -95,7 +94,7 @@ def apply_direction(
     SettingsError if direction does not fit the latent or a layer does not exist, SpaceMismatch in z, and in w when
     single layers are meant. Shen et al. 2020, "Interpreting the Latent Space of GANs for Semantic Face Editing".
     """
-    check_finite("strength", strength)
+    check_factor("strength", strength)
     per_layer = layers is not None or direction.ndim > 1
     if latent.space is LatentSpace.Z or (per_layer and latent.space is LatentSpace.W):
         wanted = "w_plus" if per_layer else "w or w_plus"
@@ -133,9 +132,3 @@ def fit_to(code: Float[Tensor, "batch ..."], what: str, value: Float[Tensor, "..
         came, wanted = tuple(value.shape), " or ".join(sorted({str(rest[-1:]), str(rest)}, key=len))
         raise SettingsError(f"{what} is {came}; a latent of {tuple(code.shape)} takes {wanted}")
     return value.to(code).expand_as(code)
-
-
-def check_finite(name: str, value: float) -> None:
-    """SettingsError if value is infinite or not a number."""
-    if not isfinite(value):
-        raise SettingsError(f"{name} is {value}; give a finite number")

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from generators.storage import write_bytes
+from inversion.figure import new_figure
 from inversion.measures.diversity import nearest, strangers
 from inversion.metrics import SAME_PERSON
 
@@ -70,9 +71,7 @@ def write_memorised(
 
     sample and training give the picture of a row of the descriptors. path is a .png.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 9.5), layout="constrained")
+    figure = new_figure(figsize=(12, 9.5), layout="constrained")
     figure.suptitle("The samples (left) nearest to a training face (right), and how far they are from it")
     grid = figure.add_gridspec(PAIRS // 4 + 1, 4, height_ratios=[1] * (PAIRS // 4) + [2])
     for k, i in enumerate(np.argsort(found.samples, kind="stable")[:PAIRS]):

@@ -19,6 +19,7 @@ from generators.storage import write_bytes
 from inversion.config import LatentSpace
 from inversion.edit.move import interpolate
 from inversion.errors import SettingsError
+from inversion.figure import new_figure
 from inversion.latent import Latent, check_alike, render_all
 from inversion.library.collection import Collection
 
@@ -142,10 +143,8 @@ def draw(points: Points, path: Path, *, thumbnails: bool = False) -> None:
 
 def figure(points: Points, *, thumbnails: bool = False) -> "Figure":
     """The plot as a matplotlib figure."""
-    from matplotlib.figure import Figure
-
     solid = points.where.shape[1] == 3
-    page = Figure(figsize=(9.6, 7.2), dpi=150, layout="constrained")
+    page = new_figure(figsize=(9.6, 7.2), dpi=150, layout="constrained")
     axes: Any = page.add_subplot(projection="3d" if solid else None)
     labels = np.array(points.labels, dtype=object)
     size = float(np.clip(24_000 / len(points.names), 12, 45))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from math import ceil, isfinite
+from math import ceil
 from pathlib import Path
 
 from PIL import Image
@@ -12,6 +12,7 @@ from generators.storage import replacing
 from inversion.errors import SettingsError
 
 SHORTEST_SIDE = 256  # px; smaller films are enlarged, since players show them as a stamp
+LONGEST_SIDE = 8192  # px; encoders of films take no more
 STRIP_FRAMES = 9
 
 
@@ -23,30 +24,46 @@ def write_video(
     Frames may come one by one from a generator; an .mp4 holds one of them at a time. scale enlarges by that factor;
     None takes the smallest that makes the shorter side of a film 256 px, and leaves a strip as it is. A .gif counts
     in hundredths of a second, 50 frames a second at most. Raises SettingsError on an unknown suffix, fps outside
-    (0, 240], scale below 1, no frame, or frames of two sizes; WriteError if the file cannot be written.
+    [0.1, 240], scale below 1 or beyond 8192 px, no frame, or frames of two sizes; WriteError if the file cannot be
+    written.
     """
     path = Path(path)
-    writers = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp, ".png": _write_strip}
+    check_film(path, fps, scale)
     kind = path.suffix.lower()
-    if kind not in writers:
-        raise SettingsError(f"{path.name} has suffix {path.suffix!r}; choose {', '.join(writers)}")
-    if not (isfinite(fps) and 0 < fps <= 240):
-        raise SettingsError(f"fps is {fps}; give a number above 0, up to 240")
-    if scale is not None and scale < 1:
-        raise SettingsError(f"scale is {scale}; give a whole number of at least 1")
     ready = _prepared(frames, 1 if scale is None and kind == ".png" else scale)
     first = next(ready, None)
     if first is None:
         raise SettingsError("no frame came; a film needs at least one")
     with replacing(path) as temporary:
-        writers[kind](chain([first], ready), temporary, float(fps))
+        WRITERS[kind](chain([first], ready), temporary, float(fps))
+
+
+def check_film(path: Path, fps: float | int, scale: int | None, side: int | None = None) -> None:
+    """Raise SettingsError for a film that cannot be written; side: px of its frames, where that is known."""
+    if path.suffix.lower() not in WRITERS:
+        raise SettingsError(f"{path.name} has suffix {path.suffix!r}; choose {', '.join(WRITERS)}")
+    if not 0.1 <= fps <= 240:
+        raise SettingsError(f"fps is {fps}; give a number from 0.1 to 240")
+    if scale is not None and scale < 1:
+        raise SettingsError(f"scale is {scale}; give a whole number of at least 1")
+    if side is not None:
+        check_side(scale, side)
+
+
+def check_side(scale: int | None, side: int) -> None:
+    """Raise SettingsError where frames of so many px become larger than encoders take."""
+    most = max(1, LONGEST_SIDE // side)
+    if scale is not None and scale > most:
+        raise SettingsError(f"scale is {scale} for frames of {side} px; give a whole number of 1 to {most}")
 
 
 def _prepared(frames: Iterable[Image.Image], scale: int | None) -> Iterator[Image.Image]:
     """Frames as RGB, enlarged; checks that all have the size of the first."""
     size = None
     for index, frame in enumerate(frames):
-        size = size or frame.size
+        if size is None:
+            size = frame.size
+            check_side(scale, max(size))
         if frame.size != size:
             raise SettingsError(f"frame {index} is {frame.size} px, frame 0 is {size} px; give frames of one size")
         factor = scale or max(1, ceil(SHORTEST_SIDE / min(size)))
@@ -98,3 +115,6 @@ def _write_strip(frames: Iterator[Image.Image], path: Path, fps: float) -> None:
     for i, frame in enumerate(shown):
         strip.paste(frame, (i * width, 0))
     strip.save(path)
+
+
+WRITERS = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp, ".png": _write_strip}

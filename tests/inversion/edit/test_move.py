@@ -9,7 +9,7 @@ from inversion.config import LatentSpace
 from inversion.edit.mix import blend, crossover, mix, mix_noise
 from inversion.edit.move import apply_direction, interpolate, path, truncate
 from inversion.errors import SettingsError, SpaceMismatch
-from inversion.latent import Latent, synthesize
+from inversion.latent import Latent, sample_latent, synthesize
 
 NAN = float("nan")
 
@@ -89,7 +89,7 @@ def test_noise_keeps_its_power():
 
 @pytest.mark.parametrize("call", [{"t": NAN}, {"t": float("inf")}, {"t": 0.5, "kind": "cubic"}])
 def test_interpolate_refuses(trio, call):
-    with pytest.raises(SettingsError, match="finite|linear or spherical"):
+    with pytest.raises(SettingsError, match="-100 to 100|linear or spherical"):
         interpolate(trio[0], trio[1], **call)
 
 
@@ -247,3 +247,11 @@ def test_apply_direction_refuses(trio):
     for space, shape, layers in [("z", (8,), None), ("w", (8,), [0]), ("w", (6, 8), None)]:
         with pytest.raises(SpaceMismatch, match="to_w_plus"):
             apply_direction(Latent(a.code[:, 0], LatentSpace(space), a.noise), torch.ones(shape), 1.0, layers)
+
+
+@pytest.mark.parametrize("factor", [1e30, -1e5, float("inf"), NAN])
+def test_a_factor_with_which_nothing_can_be_drawn(generator, factor):
+    w = sample_latent(generator)
+    for call in (lambda: truncate(generator, w, factor), lambda: sample_latent(generator, truncation_psi=factor)):
+        with pytest.raises(SettingsError, match="give a number from -100 to 100"):
+            call()

@@ -1,9 +1,11 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from inversion.library.collection import collect
 from inversion.views.page import TEMPLATE, write_page
 from inversion.views.plot import COLOURS, SHAPES, Points, draw, figure, manifold, points_of, project
 from tests.conftest import pixels
+from tests.layers import ROOT
 from tests.plain_generator import Flat
 
 
@@ -129,6 +132,16 @@ def test_files_by_suffix_and_equal_each_time(tmp_path):
     with pytest.raises(SettingsError, match="png, .svg, .pdf"):
         draw(dots(["a"]), tmp_path / "plot.bmp")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["plot.pdf", "plot.png", "plot.svg"]
+
+
+@pytest.mark.slow
+def test_a_notebooks_backend_is_none_of_our_business():
+    """matplotlib refuses to be imported with a backend that it does not know."""
+    code = "from inversion.figure import new_figure; import os; new_figure(); print(os.environ['MPLBACKEND'])"
+    backend = "module://nowhere.inline"
+    environment = os.environ | {"MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == backend, done.stderr
 
 
 def test_points_of_a_collection(tmp_path, monkeypatch):
