@@ -1,17 +1,26 @@
 """What the readers of other people's files share. What they raise goes on from the file's name: see `errors.naming`."""
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from generators.base import Generator
 from generators.checkpoints.ours import assemble
-from generators.errors import ModelFileError
+from generators.errors import ModelFileError, naming
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from generators.unpickle.allowed import SLACK
+from generators.unpickle.torch_save import load_torch
 
 LARGEST = 4096  # px; a file of small weights could otherwise ask for noise maps of any size
+
+
+def read_saved(path: Path) -> Any:
+    """The content of a file of torch.save; OSError where there is none, ModelFileError where it is damaged."""
+    with naming(path), path.open("rb") as file:
+        return load_torch(file)
 
 
 def stylegan2(config: StyleGAN2Config, tensors: dict[str, Tensor], card: dict[str, object]) -> StyleGAN2:

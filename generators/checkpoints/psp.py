@@ -12,7 +12,7 @@ from generators.checkpoints.rosinality import from_state
 from generators.errors import ModelFileError
 from generators.parts.pyramid import Pyramid, PyramidConfig
 from generators.stylegan2 import StyleGAN2
-from generators.unpickle.allowed import shown
+from generators.unpickle.allowed import StandIn, shown
 
 SHARED = {"Encoder4Editing": True, "ProgressiveBackboneEncoder": True}
 PLAIN = {"GradualStyleEncoder": False, "BackboneEncoder": False}
@@ -28,7 +28,7 @@ def read_psp(saved: dict, card: dict[str, object]) -> StyleGAN2:
     encoder = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
     options = saved.get("opts")
     if not isinstance(options, dict):
-        options = vars(options) if hasattr(options, "__dict__") else {}
+        options = options.state if isinstance(options, StandIn) else {}
     why = add_encoder(generator, encoder, options, average) if encoder else "the file holds none"
     if why:
         remark(generator.card, "left_out", f"the encoder: {why}")

@@ -1,12 +1,12 @@
 """A run's checkpoint: one file that is whole, or is not there."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from generators.errors import TrainingError
+from generators.checkpoints.common import read_saved
+from generators.errors import ModelFileError, TrainingError
 from generators.storage import replacing
 
 
@@ -23,14 +23,14 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote, executing nothing; TrainingError if there is none, or if it is damaged."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_saved(path)
     except FileNotFoundError as error:
         raise TrainingError(f"nothing to resume at {path}; start without --resume") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, ModelFileError) as error:
         raise TrainingError(
             f"{path} is cut short or no checkpoint; go on from latest.safetensors beside it with --init and another "
             "--run, or start anew"
         ) from error
-    if not isinstance(state, dict) or "config" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("config"), dict):
         raise TrainingError(f"{path} is no checkpoint of a training run; name the run's folder with --run")
     return state

@@ -1,7 +1,7 @@
 """Pickles read without running them.
 
 The standard library takes the stream apart (`pickletools.genops`, which builds nothing); what its opcodes build is
-decided here: numbers, text, containers, arrays, tensors and stand-ins, from the closed list in `allowed.py`. Any other
+decided here: numbers, text, containers, arrays, tensors and stand-ins, from the closed list in `names.py`. Any other
 name in the stream is refused by name. Python's own unpickler, whose opcodes call what they are given, is not used.
 """
 
@@ -12,24 +12,14 @@ from io import BufferedIOBase
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from generators.errors import ModelFileError
-from generators.unpickle.allowed import (
-    BUILDERS,
-    INERT,
-    ITEM,
-    SLACK,
-    Budget,
-    Code,
-    Name,
-    Refused,
-    StandIn,
-    fill_array,
-    hashable,
-)
+from generators.unpickle.allowed import ITEM, MAX_STEPS, SLACK, Budget, Name, Refused, StandIn
+from generators.unpickle.arrays import Code, fill_array
+from generators.unpickle.names import BUILDERS, INERT, builder, is_data
+from generators.unpickle.tensors import Storage
 
-MAX_STEPS = 1_000_000  # opcodes; a generator, its average and its discriminator take some 50,000
+LONGEST = 200  # characters of a name
 
 VALUES = {
     "INT",
@@ -57,15 +47,20 @@ CONSTANTS: dict[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False
 EMPTY: dict[str, Callable[[], object]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
 
 
-def read_pickle(file: BufferedIOBase, *, storage: Callable[[bytes], Tensor] | None = None) -> Any:
+def read_pickle(file: BufferedIOBase, *, storage: Callable[[bytes, Budget], Storage] | None = None) -> Any:
     """The content of a pickle. ModelFileError names what is refused, or says that it is damaged.
 
     Objects come as `StandIn`, types and functions as `Name`, numpy's numbers as Python's. storage: how to read a torch
-    storage that the pickle embeds, as the vector of its values; None refuses those.
+    storage that the pickle embeds; None refuses those.
     """
     with refusals():
         source = Bounded(file)
-        return Machine(Budget(2 * source.size + SLACK, storage)).run(source)
+        return Machine(budget(source.size, storage)).run(source)
+
+
+def budget(size: int, storage: Callable[[bytes, Budget], Storage] | None = None) -> Budget:
+    """The means of a file of so many bytes."""
+    return Budget(2 * size + SLACK, storage, steps=MAX_STEPS)
 
 
 @contextmanager
@@ -111,10 +106,11 @@ class Machine:
 
     def run(self, file: Bounded) -> Any:
         """One pickle, from where the file stands."""
-        for count, (opcode, arg, at) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
+        for opcode, arg, at in pickletools.genops(file):  # type: ignore[arg-type]
             if opcode.name == "STOP":
                 return self.stack.pop()
-            if count >= MAX_STEPS:
+            self.budget.steps -= 1
+            if self.budget.steps < 0:
                 raise Refused(f"has more than {MAX_STEPS:,} steps, of which no model needs so many")
             name: str = opcode.name
             if name in VALUES:
@@ -135,6 +131,8 @@ class Machine:
             case "MEMOIZE":
                 self.memo[len(self.memo)] = self.stack[-1]
             case "BINPUT" | "LONG_BINPUT" | "PUT":
+                if not 0 <= arg <= MAX_STEPS:  # numbers of any size could be chosen to hash alike
+                    raise Refused(f"keeps more than {MAX_STEPS:,} things by number")
                 self.memo[arg] = self.stack[-1]
             case "BINGET" | "LONG_BINGET" | "GET":
                 self.stack.append(self.memo[arg])
@@ -164,22 +162,20 @@ class Machine:
             case "DICT":
                 self.push(self.set_items({}, self.items()))
             case "FROZENSET":
-                self.push(frozenset(map(hashable, self.items())))
+                self.push(frozenset(map(self.budget.key, self.items())))
             case "APPEND":
                 value = self.stack.pop()
-                self.only(list).append(value)
+                self.append([value])
             case "APPENDS":
-                values = self.items()
-                self.only(list).extend(values)
+                self.append(self.items())
             case "ADDITEMS":
                 values = self.items()
-                self.only(set).update(map(hashable, values))
+                self.only(set).update(map(self.budget.key, values))
             case "SETITEM":
                 value, key = self.stack.pop(), self.stack.pop()
-                self.set_items(self.only(dict), [key, value])
+                self.assign([key, value])
             case "SETITEMS":
-                values = self.items()
-                self.set_items(self.only(dict), values)
+                self.assign(self.items())
             case _:
                 return False
         return True
@@ -228,26 +224,40 @@ class Machine:
             raise Refused(f"puts items into a {type(self.stack[-1]).__name__}")
         return self.stack[-1]
 
+    def append(self, values: list) -> None:
+        """Put values at the end of the list on top; those of a stand-in are left out."""
+        if not isinstance(self.stack[-1], StandIn):
+            self.only(list).extend(values)
+
+    def assign(self, pairs: list) -> None:
+        """Put pairs into the dictionary on top; those of a stand-in are left out."""
+        if not isinstance(self.stack[-1], StandIn):
+            self.set_items(self.only(dict), pairs)
+
     def set_items(self, into: dict, pairs: list) -> dict:
-        into.update((hashable(key), value) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
+        into.update((self.budget.key(key), value) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
         return into
 
     def named(self, module: object, name: object) -> Name:
-        path = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "something that is no name"
-        if path not in BUILDERS and path not in INERT:
+        if type(module) is not str or type(name) is not str or len(module) + len(name) > LONGEST:
+            raise Refused("wants something that is no name")
+        path = f"{module}.{name}"
+        if path not in BUILDERS and path not in INERT and not is_data(path):
             raise Refused(f"wants {path!r:.100}, which no model that is read here needs")
         return Name(path)
 
     def call(self, target: object, args: object) -> object:
-        if not isinstance(target, Name) or type(args) is not tuple or target not in BUILDERS:
+        make = builder(target)
+        if make is None or type(args) is not tuple:
             raise Refused(f"calls {target if isinstance(target, Name) else 'a ' + type(target).__name__}")
-        return BUILDERS[target](self.budget, *args)
+        return make(self.budget, *args)
 
     def fill(self, top: object, state: Any) -> None:
         """State for an object, which is only ever one of ours."""
-        if isinstance(top, StandIn) and type(state) is dict:
-            self.budget.charge(ITEM * len(state))
-            top.state.update(state)
+        if isinstance(top, StandIn):
+            held = state if type(state) is dict else {}  # of other classes' own makings nothing is kept
+            self.budget.charge(ITEM * len(held))
+            top.state.update(held)
         elif isinstance(top, Code):
             top.order(state)
         elif type(top) is np.ndarray:
