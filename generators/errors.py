@@ -1,8 +1,18 @@
 """What this project can fail with; every message says what came, what was wanted and what to do next."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+class Note(UserWarning):
+    """A word on how an input was read that can be read in more than one way, or was read in part."""
+
+
+def note(text: str) -> None:
+    """Warn the caller of the library, or tell the user of the command line, and go on."""
+    warnings.warn(text, Note, stacklevel=3)
 
 
 class LatentError(Exception):

@@ -6,7 +6,9 @@ from typing import TypeVar
 from generators.errors import ImageError as ImageError
 from generators.errors import InversionError as InversionError
 from generators.errors import LatentError as LatentError
+from generators.errors import Note as Note
 from generators.errors import WriteError as WriteError
+from generators.errors import note as note
 
 Thing = TypeVar("Thing")
 

@@ -2,6 +2,7 @@
 
 import errno
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib import import_module
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from generators.errors import GeneratorError, LatentError
+from generators.errors import GeneratorError, LatentError, Note
 from generators.storage import as_json
 from inversion.errors import SettingsError
 from inversion.watch import Item, StepView, Watch
@@ -23,7 +24,8 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with notes():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             fail("stopped", 130)
         except (LatentError, OSError) as error:
@@ -114,6 +116,25 @@ def one_line(text: str) -> str:
 def say(message: str) -> None:
     """Write one line on standard error."""
     click.echo(one_line(message), err=True)
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Notes of the library are said, each once."""
+    told: set[str] = set()
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **rest: Any) -> None:
+        if not issubclass(category, Note):
+            usual(message, category, *where, **rest)
+        elif str(message) not in told:
+            told.add(str(message))
+            say(f"note: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Note)
+        warnings.showwarning = show
+        yield
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

@@ -13,10 +13,11 @@ from jaxtyping import Float
 from PIL import Image
 
 from generators.pictures.image import read_image, source_name
-from inversion.errors import FaceError, ImageError
-from inversion.faces.detect import Face, Point, find_faces
+from inversion.errors import FaceError, ImageError, note
+from inversion.faces.detect import DETAIL_PX, Face, Point, find_faces
 
 SUPERSAMPLE = 4
+SMALL_PX = 300  # the longer side of a photograph that is too small to show a face but from near
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +55,13 @@ def align(image: Image.Image, size: int, face: int | None = None) -> tuple[Image
     """Cut a face out as FFHQ does: upright, eyes and mouth in fixed places, size x size pixels.
 
     face: counted from the left, starting at 1; None is the largest. What lies beyond the photograph's border is its
-    reflection. FaceError if there is no face, or not that one.
+    reflection. A face that lies on its side, or may be none, is taken with a note. FaceError if there is no face, or not
+    that one.
     """
     photo = read_image(image)
     faces = find_faces(photo)
     number = _choose(faces, face, photo)
+    _tell(faces[number - 1], source_name(photo))
     quad = _quad(faces[number - 1].landmarks)
     alignment = Alignment(quad=quad, photo_size=photo.size, face=number, faces=len(faces))
     return _cut(photo, alignment, size), alignment
@@ -69,7 +72,7 @@ def _choose(faces: list[Face], face: int | None, photo: Image.Image) -> int:
     name = source_name(photo)
     if not faces:
         raise FaceError(
-            f"no face found in {name} ({photo.width} x {photo.height}); use a larger or frontal photograph, "
+            f"no face found in {name} ({photo.width} x {photo.height}); {_advice(photo)} (quarter turns were tried), "
             "or --no-align (align=False) if it is already cropped"
         )
     if face is None:
@@ -78,6 +81,25 @@ def _choose(faces: list[Face], face: int | None, photo: Image.Image) -> int:
         have = ", ".join(f"{i} at x = {(f.box[0] + f.box[2]) / 2:.0f}" for i, f in enumerate(faces, 1))
         raise FaceError(f"face {face} was asked for, {name} has {len(faces)}, from the left: {have}; choose one")
     return face
+
+
+def _advice(photo: Image.Image) -> str:
+    """Say what may help where no face was found."""
+    if max(photo.size) > DETAIL_PX:
+        return "crop it to the face if that is small in it"
+    if max(photo.size) > SMALL_PX:
+        return "use a photograph that shows the face whole, from the front"
+    return "use a larger photograph"
+
+
+def _tell(face: Face, name: str) -> None:
+    """A note on a face that lies on its side, or that may be something else."""
+    x, y = ((face.box[i] + face.box[i + 2]) / 2 for i in (0, 1))
+    if face.turn:
+        how = "upside down" if face.turn == 180 else "on its side"
+        note(f"the face in {name} lies {how}; it is cut out upright")
+    if face.doubtful:
+        note(f"what is taken for a face in {name}, at x = {x:.0f}, y = {y:.0f}, may be none; look at the crop")
 
 
 def _quad(points: Float[np.ndarray, "68 2"]) -> tuple[Point, Point, Point, Point]:
