@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from generators.errors import DownloadError
+from generators.storage import is_file
 
 PASSING = {408, 425, 429}  # answers below 500 that ask to come again
 
@@ -124,8 +125,10 @@ def attempt(address: str, part: Path, config: DownloadConfig, watch: Watch) -> N
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise Refused(f"{short(address)} has no valid certificate ({error.reason.verify_message})") from error
         raise Passing(f"no connection ({_why(error.reason)})") from error
-    except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Passing(f"the connection was lost ({_why(error)})") from error
+    except ValueError as error:  # of headers and addresses that it sends on to
+        raise Refused(f"{short(address)} answered with what is no HTTP ({_why(error)})") from error
 
 
 def receive(
@@ -164,7 +167,7 @@ def answered(error: HTTPError, address: str, part: Path) -> Exception:
         return Passing("the part that was there did not fit")
     if error.code in PASSING or error.code >= 500:
         asked = error.headers.get("Retry-After", "") if error.headers else ""
-        return Passing(f"the server answered {error.code}", float(asked) if asked.isdigit() else 0.0)
+        return Passing(f"the server answered {error.code}", float(asked) if re.fullmatch("[0-9]{1,9}", asked) else 0.0)
     why = {401: "wants a login", 403: "forbids it", 404: "does not have it", 410: "no longer has it"}
     return Refused(f"{short(address)} {why.get(error.code, 'refuses')} ({error.code})")
 
@@ -172,7 +175,9 @@ def answered(error: HTTPError, address: str, part: Path) -> Exception:
 def extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
     """First byte that a response brings, and the length of the whole file, None where it does not tell."""
     if response.status == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+        found = re.fullmatch(
+            r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18}|\*)", response.headers.get("Content-Range", "").strip()
+        )
         if found is None:
             return -1, None
         return int(found[1]), None if found[2] == "*" else int(found[2])
@@ -182,12 +187,17 @@ def extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
 def resumable(address: str, part: Path) -> tuple[int, str]:
     """How much of part can be kept, and what tells the server which version it is of; 0 where that is not known."""
     try:
-        about = json.loads(_notes(part).read_text())
-        if about["address"] == address and isinstance(about["version"], str):
+        about = json.loads(_notes(part).read_text()) if is_file(_notes(part)) else {}
+        if about["address"] == address and isinstance(about["version"], str) and as_header(about["version"]):
             return size_of(part), about["version"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return 0, ""
+
+
+def as_header(value: str | None) -> str | None:
+    """What can be sent back as a header; None for what came broken over lines, or in other letters."""
+    return value if value and value.isascii() and value.isprintable() else None
 
 
 def remember(part: Path, address: str, headers: Message) -> None:
@@ -195,7 +205,7 @@ def remember(part: Path, address: str, headers: Message) -> None:
     tag = headers.get("ETag", "")
     version = headers.get("Last-Modified") if tag.startswith("W/") or not tag else tag  # RFC 9110, section 13.1.5
     with guarded(part):
-        _notes(part).write_text(json.dumps({"address": address, "version": version}))
+        _notes(part).write_text(json.dumps({"address": address, "version": as_header(version)}))
 
 
 def forget(part: Path) -> None:
