@@ -1,5 +1,7 @@
 """Command line: the names of the commands. Each lives in `inversion/commands/` and is imported when it is needed."""
 
+import signal
+
 import click
 
 from inversion.commands.terminal import Commands, show_version
@@ -33,5 +35,12 @@ def main() -> None:
     """
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The command line as a process: Ctrl-C before and after a command's own work ends it without a word."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     main(prog_name="latent")
+
+
+if __name__ == "__main__":
+    run()

@@ -4,9 +4,10 @@ A configuration is a frozen dataclass of such fields. `check` refuses what lies 
 line makes its options from the same fields, so that a setting stands once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from math import isfinite
+from types import NoneType
 from typing import Any
 
 ABOUT = "about"  # key in a field's metadata
@@ -39,8 +40,10 @@ class About:
         )
         asked = [(bound, words, fits) for bound, words, fits in bounds if bound is not None]
         wanted = "a number " + " and ".join(words.format(f"{bound:g}") for bound, words, _ in asked)
-        if not asked or not isinstance(value, int | float):
+        if not asked:
             return ""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return wanted
         return "" if isfinite(value) and all(fits(value, bound) for bound, _, fits in asked) else wanted
 
 
@@ -65,8 +68,22 @@ def default_of(field: Field) -> Any:
 
 
 def check(config: object, error: type[Exception]) -> None:
-    """Raise error for the first setting that lies outside of its range or choices."""
-    for name, (_, about) in settings_of(type(config)).items():
-        value = getattr(config, name)
+    """Raise error for the first setting that lies outside of its range or choices; numbers become Python's own."""
+    for name, (about_field, about) in settings_of(type(config)).items():
+        value = plain(getattr(config, name))
+        object.__setattr__(config, name, value)  # a frozen configuration, which is being made
         if wanted := about.refuses(value):
             raise error(f"{name} is {value!r}; wanted {wanted}")
+        if about_field.type in (int, int | None) and not isinstance(value, int | None):
+            raise error(f"{name} is {value!r}; wanted a whole number")
+
+
+def plain(value: Any) -> Any:
+    """The value with Python's numbers for those of numpy and torch, also inside of lists, tuples and tables."""
+    if type(value) in (str, bool, int, float, NoneType):
+        return value
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value

@@ -10,35 +10,73 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from safetensors import SafetensorError
 
 from generators.errors import WriteError
+from generators.settings import plain
 
 ELSEWHERE = "choose another place, or make room"  # what to do where the disk refuses
 MARK = ".tmp"  # stands in the name of every file that is not whole yet
 
 
+PRIVATE = ("inversions", "indexes")  # kinds of the cache that tell of people's faces
+
+
 def cache_folder(kind: str) -> Path:
-    """The folder of this kind (downloads, models, inversions, indexes) in $LATENT_CACHE, or else in ~/.cache/latent."""
-    return Path(os.environ.get("LATENT_CACHE") or Path.home() / ".cache" / "latent") / kind
+    """The folder of this kind (downloads, models, inversions, indexes) in $LATENT_CACHE, or else in ~/.cache/latent.
+
+    Where nobody has a home it is one below the null device, which holds nothing, and takes nothing.
+    """
+    if given := os.environ.get("LATENT_CACHE"):
+        return Path(given) / kind
+    try:
+        return Path.home() / ".cache" / "latent" / kind
+    except RuntimeError:
+        return Path(os.devnull) / kind
+
+
+def is_file(path: str | Path) -> bool:
+    """Tell a regular file, or a link to one; what cannot be looked at, for whatever reason, is none."""
+    return os.path.isfile(path)
+
+
+def write_kept(path: Path, data: bytes, *, private: bool = True) -> None:
+    """Write a file of a cache; WriteError also where something that is no file stands in its place.
+
+    private: for its owner's eyes alone, and so are the folders that are made for it, and those of people's faces.
+    """
+    if os.path.lexists(path) and not is_file(path):
+        raise WriteError(f"{path} is no file; remove it")
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
+        if private and folder.name in PRIVATE and folder == cache_folder(folder.name):
+            folder.chmod(0o700)
+    except OSError as error:
+        raise WriteError(f"{folder} cannot be written to ({reason(error)}); {ELSEWHERE}") from error
+    with replacing(path, private=private) as temporary:
+        temporary.write_bytes(data)
 
 
 @contextmanager
-def replacing(path: str | Path, *, advice: str = ELSEWHERE, sync: bool = False) -> Iterator[Path]:
+def replacing(
+    path: str | Path, *, advice: str = ELSEWHERE, sync: bool = False, private: bool = False
+) -> Iterator[Path]:
     """A temporary name beside path, with its suffix, that becomes path when the block ends well, or else is removed.
 
     Makes parent folders; a link stays a link. sync: the content is on the disk before the name is, so that a power cut
-    leaves no empty file. WriteError, with advice for its last words, for what the disk refuses.
+    leaves no empty file. private: no other user may read it. WriteError, with advice for its last words, for what the
+    disk refuses.
     """
     temporary = None
     try:
         target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name[:40]}.{uuid4().hex[:12]}{MARK}{target.suffix[:12]}")
-        temporary.touch()
+        temporary.touch(mode=0o600 if private else 0o666)
         yield temporary
         if sync:
             with temporary.open("rb") as file:
@@ -75,8 +113,9 @@ def write_bytes(data: bytes, path: str | Path, *, advice: str = ELSEWHERE) -> No
     """Write a file that no reader ever sees half of; "-" is standard output. WriteError where the disk refuses it."""
     try:
         if str(path) == "-":
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+            to = standard_output()
+            to.write(data)
+            to.flush()
             return
         if os.path.exists(path) and not os.path.isfile(path):  # a folder, which fails, or a device, which has no rename
             Path(path).write_bytes(data)
@@ -85,6 +124,13 @@ def write_bytes(data: bytes, path: str | Path, *, advice: str = ELSEWHERE) -> No
         raise WriteError(f"{path} cannot be written ({reason(error)}); {advice}") from error
     with replacing(path, advice=advice) as temporary:
         temporary.write_bytes(data)
+
+
+def standard_output() -> BinaryIO:
+    """Standard output for bytes; WriteError where there is none."""
+    if sys.stdout is None or sys.stdout.closed:
+        raise WriteError("standard output is closed; name a file, or open it")
+    return sys.stdout.buffer
 
 
 def remove_unfinished(folder: Path, name: str = "") -> None:
@@ -126,6 +172,7 @@ def from_json(text: str | bytes) -> Any:
 
 def finite(value: object) -> object:
     """The value with None for every number in it that is not finite, and lists for tuples."""
+    value = plain(value)
     if isinstance(value, float):
         return value if isfinite(value) else None
     if isinstance(value, Mapping):

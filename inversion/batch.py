@@ -1,65 +1,72 @@
 """Many photographs into a folder: STEM.latent.safetensors, STEM.png, STEM.target.png, and report.json."""
 
-import os
+import errno
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 
 from generators.base import Generator
 from generators.device import peak_memory_mb
 from generators.pictures.image import write_image
 from generators.pictures.sources import Picture
-from generators.storage import as_json, check_folder, write_bytes
-from inversion.errors import InversionError
+from generators.storage import check_folder
+from inversion.errors import InversionError, WriteError
 from inversion.files.latent_file import save
+from inversion.files.outputs import Record, Report, Stems
+from inversion.files.outputs import stems as stems
 from inversion.inverter import Inversion, Inverter, Result
 from inversion.latent import at_a_time
 from inversion.watch import SILENT, Watch
 
-Record = dict[str, object]
-ENDS = (".png", ".target.png", ".latent.safetensors")  # of the files of one photograph
+OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # refusals that the next photograph would meet too
 
 
-def invert_files(inverter: Inverter, photos: Sequence[Picture], out: Path, watch: Watch = SILENT) -> Iterator[Record]:
+def invert_files(
+    inverter: Inverter, photos: Sequence[Picture], out: Path, watch: Watch = SILENT, *, spare: Sequence[Path] = ()
+) -> Iterator[Record]:
     """Invert photographs, a record each in their order; a bad one does not stop the others.
 
-    Writes STEM.latent.safetensors, STEM.png (reconstruction) and STEM.target.png into out, and report.json, all
-    records so far, after every batch. A record holds file and either error, or latent (its path), seconds, steps,
-    psnr_db, ssim, identity (None without a face), losses and peak_memory_mb, the process's so far. Ctrl-C ends a batch
-    at its best step, which is kept and yielded before KeyboardInterrupt goes on. Raises what concerns all of them.
+    Writes STEM.latent.safetensors, STEM.png (reconstruction) and STEM.target.png into out, and report.json, the records
+    of earlier calls and all so far, after every batch. STEM is the photograph's own, numbered where it would replace
+    another one's files, or a file that is read: the photographs, and what spare names.
+
+    A record holds file and either error, or latent (its path), seconds, steps, psnr_db, ssim, identity (None without a
+    face), losses and peak_memory_mb, the process's so far. Ctrl-C ends a batch at its best step, which is kept and
+    yielded before KeyboardInterrupt goes on. Raises what concerns all of them.
     """
     check_folder(out)
     size = inverter.batch or at_a_time(inverter.generator)
-    records: list[Record] = []
+    report, names = Report(out), Stems(out, [*(photo.place for photo in photos), *spare])
     told = 0
-    results = zip(photos, stems(photos, out), inverter.run(photos, watch, keep_best=True), strict=True)
     try:
-        for photo, stem, found in results:
-            records.append(keep(inverter.generator, photo.place, found, out / stem))
-            if len(records) % size == 0:
-                told = report(records, out)
-            yield records[-1]
+        for photo, found in zip(photos, inverter.run(photos, watch, keep_best=True), strict=True):
+            record = keep(inverter.generator, photo, found, names)
+            report.add(record)
+            if len(report.new) % size == 0:
+                told = len(report.new)
+                report.write()
+            yield record
     finally:
-        if len(records) > told:
-            report(records, out)
+        if len(report.new) > told:
+            report.write()
 
 
-def report(records: Sequence[Record], out: Path) -> int:
-    """Write report.json; gives how many records it has."""
-    write_bytes((as_json(records, indent=1) + "\n").encode(), out / "report.json")
-    return len(records)
-
-
-def keep(generator: Generator, name: str, found: Result, stem: Path) -> Record:
-    """Write what was found to STEM.*, and tell it as a record."""
+def keep(generator: Generator, photo: Picture, found: Result, names: Stems) -> Record:
+    """Write what was found to STEM.*, and tell it as a record; what cannot be written is this photograph's error."""
     if isinstance(found, InversionError):
-        return {"file": name, "error": str(found)}
-    path = stem.with_name(f"{stem.name}.latent.safetensors")
-    save(found.latent, path, generator, found.history)
-    write_image(found.image, stem.with_name(f"{stem.name}.png"))
-    write_image(found.target.image, stem.with_name(f"{stem.name}.target.png"))
-    about = {"file": name, "latent": str(path), "generator": generator.name, "licence": generator.card.get("licence")}
-    return about | figures(found)
+        return {"file": photo.place, "error": str(found)}
+    alignment = found.target.alignment
+    stem = names.give(photo.name, found.target.sha256, None if alignment is None else alignment.face)
+    path = names.out / f"{stem}.latent.safetensors"
+    try:
+        save(found.latent, path, generator, found.history)
+        write_image(found.image, names.out / f"{stem}.png")
+        write_image(found.target.image, names.out / f"{stem}.target.png")
+    except (WriteError, InversionError) as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ALL:
+            raise
+        return {"file": photo.place, "error": str(error)}
+    about = {"file": photo.place, "photograph_sha256": found.target.sha256, "latent": str(path)}
+    return about | {"generator": generator.name, "licence": generator.card.get("licence")} | figures(found)
 
 
 def figures(found: Inversion) -> Record:
@@ -71,20 +78,3 @@ def figures(found: Inversion) -> Record:
         "losses": found.losses,
         "peak_memory_mb": peak_memory_mb(),
     }
-
-
-def stems(photos: Sequence[Picture], out: Path) -> list[str]:
-    """A stem in out for each photograph: its own, numbered where two share it or a photograph would be replaced."""
-    names: list[str] = []
-    taken = {os.path.realpath(photo.place).lower() for photo in photos}  # some disks ignore case
-    for photo in photos:
-        stem = Path(photo.name).stem
-        numbered = (stem if n == 1 else f"{stem}-{n}" for n in count(1))
-        names.append(next(name for name in numbered if taken.isdisjoint(files_of(name, out))))
-        taken |= files_of(names[-1], out)
-    return names
-
-
-def files_of(stem: str, out: Path) -> set[str]:
-    """The files that a photograph of this stem gets."""
-    return {os.path.realpath(out / f"{stem}{end}").lower() for end in ENDS}

@@ -100,6 +100,8 @@ class Inverter:
         photos = list(photos)
         size = self.batch or at_a_time(self.generator)
         for first in range(0, len(photos), size):
+            if watch.stopped():
+                raise KeyboardInterrupt
             jobs = [result_or_error(self.job, photo) for photo in photos[first : first + size]]
             open_jobs = [job for job in jobs if isinstance(job, Job) and job.found is None]
             began = monotonic()
@@ -128,7 +130,7 @@ class Inverter:
         if bundle is None:
             return None
         latent = bundle.latent.to(self.generator.w_avg.device)
-        told = {**bundle.history, "photograph": target.source, "recipe": self.recipe}
+        told = {**bundle.history, "photograph": target.name, "recipe": self.recipe}
         losses, metrics, steps, seconds = (told[name] for name in ("losses", "metrics", "steps", "seconds"))
         return Inversion(latent, target, synthesize(self.generator, latent), losses, metrics, steps, seconds, told)
 
@@ -159,7 +161,7 @@ class Inverter:
             "seconds": seconds,
             "losses": losses,
             "metrics": metrics,
-            "photograph": target.source,
+            "photograph": target.name,
             "photograph_sha256": target.sha256,
             "alignment": None if target.alignment is None else target.alignment.to_json(),
         }

@@ -28,6 +28,11 @@ class Target:
     sha256: str | None = None  # of its file
     alignment: Alignment | None = None  # None: it was taken as it is
 
+    @property
+    def name(self) -> str | None:
+        """The photograph's name without its folders, which stay out of files that are passed on."""
+        return None if self.source is None else Path(self.source).name
+
 
 def load_target(generator: Generator, photo: Photo, *, align: bool = True, face: int | None = None) -> Target:
     """Bring a photograph to the generator's size: aligned like its training faces, or cropped to the centre square.

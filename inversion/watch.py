@@ -24,6 +24,10 @@ class Watch:
     def step(self, done: int, total: int, step: StepView) -> None:
         """A step of the inversion of the next photographs, after so many of them in all."""
 
+    def stopped(self) -> object:
+        """Something true once the work is to end, before it goes on with the next photographs."""
+        return False
+
     def counted(self, items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
         """The items, of which there are so many, as they are worked on."""
         return items

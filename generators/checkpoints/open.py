@@ -18,7 +18,7 @@ from generators.checkpoints.psp import read_psp
 from generators.checkpoints.rosinality import read_rosinality
 from generators.checkpoints.tensorflow import is_network, read_tensorflow
 from generators.errors import ModelFileError, WriteError, naming
-from generators.storage import cache_folder, sha256_of
+from generators.storage import cache_folder, is_file, sha256_of
 from generators.unpickle.machine import read_pickle, refusals
 from generators.unpickle.torch_save import LEGACY, ZIP, load_storage, load_torch
 
@@ -48,7 +48,7 @@ def open_model(path: Path, *, device: str | torch.device = "cpu", licence: str |
         return attach(load_model(path, device=device))
     kept = cache_folder("models") / f"{sha256_of(path)}-{VERSION}.safetensors"
     generator, alone = None, path.suffix.lower() != ".xml"  # which holds the weights in other files
-    if alone and kept.is_file():
+    if alone and is_file(kept):
         with suppress(ModelFileError):  # a damaged entry is made again
             generator = load_model(kept)
     if generator is None:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from generators.errors import DownloadError
-from generators.storage import from_json
+from generators.storage import from_json, is_file
 
 PASSING = {408, 425, 429}  # answers below 500 that ask to come again
 
@@ -125,8 +125,10 @@ def attempt(address: str, part: Path, config: DownloadConfig, watch: Watch) -> N
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise Refused(f"{short(address)} has no valid certificate ({error.reason.verify_message})") from error
         raise Passing(f"no connection ({_why(error.reason)})") from error
-    except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Passing(f"the connection was lost ({_why(error)})") from error
+    except ValueError as error:  # of headers and addresses that it sends on to
+        raise Refused(f"{short(address)} answered with what is no HTTP ({_why(error)})") from error
 
 
 def receive(
@@ -184,7 +186,7 @@ def extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
 def resumable(address: str, part: Path) -> tuple[int, str]:
     """How much of part can be kept, and what tells the server which version it is of; 0 where that is not known."""
     try:
-        about = from_json(_notes(part).read_text())
+        about = from_json(_notes(part).read_text()) if is_file(_notes(part)) else {}
         if about["address"] == address and is_header(about["version"]):
             return size_of(part), about["version"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,6 +1,7 @@
 """What was fetched, and when: a note beside each file, against which its sha256 is checked from then on."""
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from generators.errors import DownloadError, WriteError
 from generators.hub.download import guarded
-from generators.storage import from_json, sha256_of, write_bytes
+from generators.storage import from_json, is_file, sha256_of, write_kept
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class Note:
 
 def noted(path: Path) -> Note | None:
     """The note of the day when a file first came, None where there is none; DownloadError where it cannot be read."""
+    if not os.path.lexists(ledger(path)):
+        return None
     try:
+        if not is_file(ledger(path)):  # a pipe would be waited for
+            raise ValueError("no file")
         about = from_json(ledger(path).read_text())
         return Note(str(about["name"]), str(about["sha256"]), int(about["bytes"]), str(about["date"]))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DownloadError(f"{ledger(path)} cannot be read ({error}); delete it if you trust {path}") from error
 
 
@@ -36,7 +39,7 @@ def note(name: str, path: Path, sha256: str) -> None:
     """Write down what came; a folder that cannot be written to, as on shared machines, is left as it is."""
     about = Note(name, sha256, path.stat().st_size, date.today().isoformat())
     with suppress(WriteError):
-        write_bytes((json.dumps(asdict(about), indent=1) + "\n").encode(), ledger(path))
+        write_kept(ledger(path), (json.dumps(asdict(about), indent=1) + "\n").encode(), private=False)
 
 
 def check(name: str, path: Path) -> Path:

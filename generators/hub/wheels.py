@@ -15,7 +15,7 @@ from generators.checkpoints.licences import FFHQ_TERMS
 from generators.errors import DownloadError, GeneratorError, ModelFileError, WriteError, naming
 from generators.hub.download import guarded
 from generators.hub.ledger import check, note
-from generators.storage import sha256_of
+from generators.storage import is_file, sha256_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def find_wheel(name: str, folder: Path) -> Path | None:
     Where folder cannot be written to it is the package's own. DownloadError where what was kept has changed.
     """
     kept = place(name, folder)
-    if kept.is_file():
+    if is_file(kept):
         return check(name, kept)
     if (inside := installed(WHEELS[name])) is None:
         return None
@@ -74,7 +74,7 @@ def find_wheel(name: str, folder: Path) -> Path | None:
 
 def is_here(name: str, folder: Path) -> bool:
     """Says if `find_wheel` has something to find, without a look inside."""
-    return place(name, folder).is_file() or located(WHEELS[name]) is not None
+    return is_file(place(name, folder)) or located(WHEELS[name]) is not None
 
 
 def located(wheel: Wheel) -> Path | None:
@@ -109,7 +109,7 @@ def fetch_wheel(name: str, folder: Path, *, watch: Callable[[str], object] = lam
     wheel is another one than is known.
     """
     wheel = WHEELS[name]
-    if (kept := place(name, folder)).is_file():
+    if is_file(kept := place(name, folder)):
         with suppress(DownloadError):  # one that has changed is made again
             return check(name, kept)
     with suppress(GeneratorError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from generators.storage import check_folder
+from inversion.commands.process import printable
 from inversion.commands.terminal import tell, wants_json
 from inversion.errors import ImageError, SettingsError
 
@@ -131,5 +132,5 @@ def write(
     told = {"-"}
     for record in deliver(generator, made, to, kind, parents=parents):
         if wants_json() or record["file"] not in told:
-            tell(record, record["file"])
+            tell(record, printable(record["file"]))
         told.add(record["file"])

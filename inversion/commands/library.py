@@ -8,6 +8,7 @@ import click
 
 from inversion.commands.destination import check_place
 from inversion.commands.options import ALIGN, FILE, INVERTING, SEED, STEPS, with_generator
+from inversion.commands.process import printable, stop_status
 from inversion.commands.settings import Grouped, grouped, options
 from inversion.commands.terminal import bars, fail, say, tell
 from inversion.config import RECIPES
@@ -186,11 +187,11 @@ def search(
         with bars(inverter.config.steps) as watch:
             found = nearest_to(query, folders, inverter, watch, metric=metric, count=count)
     except KeyboardInterrupt:
-        fail("stopped; what was encoded is kept, and the same command goes on from there", 130)
+        fail("stopped; what was encoded is kept, and the same command goes on from there", stop_status())
     for name, why in found.skipped.items():
-        tell({"file": name, "error": why}, f"skipped {name}: {why}", err=True)
+        tell({"file": name, "error": why}, printable(f"skipped {name}: {why}"), err=True)
     for rank, (name, distance) in enumerate(found.nearest, 1):
-        tell({"rank": rank, "file": name, "distance": distance}, f"{rank:>3}  {distance:8.4f}  {name}")
+        tell({"rank": rank, "file": name, "distance": distance}, f"{rank:>3}  {distance:8.4f}  {printable(name)}")
     if out is not None:
         write_image(contact_sheet(found), out)
         say(f"the contact sheet of {len(found.nearest)} out of {found.searched} pictures is {out}")

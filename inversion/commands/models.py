@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inversion.commands.options import FILE, GENERATOR, JSON
+from inversion.commands.process import stop_status
 from inversion.commands.settings import options
 from inversion.commands.terminal import fail, loaded, say, tell
 
@@ -97,7 +98,7 @@ def fetch_one(name: str, offline: bool) -> None:
         with downloading() as watch:
             path = fetch(name, offline=offline, watch=watch)
     except KeyboardInterrupt:
-        fail("stopped; the same command goes on from there", 130)
+        fail("stopped; the same command goes on from there", stop_status())
     record = {
         "name": name,
         "file": str(path),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inversion.commands.options import BATCH, BUDGET, CROP, FILE, INVERSION, with_generator
+from inversion.commands.process import stop_status, stoppable
 from inversion.commands.settings import Grouped, options
 from inversion.commands.tables import objective_line, record_line
 from inversion.commands.terminal import bars, fail, say, tell
@@ -45,9 +46,13 @@ def invert(
     from generators.storage import cache_folder
     from inversion.batch import invert_files
     from inversion.config import config_of
+    from inversion.files.outputs import without_results
     from inversion.inverter import Inverter
 
-    found = pictures_of(photos)
+    all_of_them = pictures_of(photos)
+    found = without_results(all_of_them, photos, out)
+    if left := len(all_of_them) - len(found):
+        say(f"left out: {left} pictures that earlier calls wrote")
     start = start_of(init, generator, settings)
     config = config_of(generator, recipe, **settings)
     kept = {"init": start, "budget": budget, "batch": batch, "cache": cache_folder("inversions")}
@@ -55,13 +60,13 @@ def invert(
     say(objective_line(config.loss))
     failed: list[bool] = []  # of each that is done
     try:
-        with bars(config.steps) as watch:
-            for record in invert_files(inverter, found, out, watch):
+        with stoppable() as stopped, bars(config.steps, stopped) as watch:
+            for record in invert_files(inverter, found, out, watch, spare=[] if init is None else [init]):
                 failed.append("error" in record)
                 tell(record, record_line(record), err=failed[-1])
     except KeyboardInterrupt:
         done = f"{len(failed)} of {len(found)} photographs"
-        fail(f"stopped early: {done} are in {out}, the last at their best so far", 130)
+        fail(f"stopped early: {done} are in {out}, the last at their best so far", stop_status())
     if any(failed):
         fail(f"error: {sum(failed)} of {len(found)} photographs failed")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
+from inversion.commands.process import printable
 from inversion.commands.terminal import one_line
 from inversion.measures.config import MODEL_CONVENTIONS
 
@@ -61,10 +62,12 @@ def objective_line(weights: Mapping[str, float]) -> str:
 def record_line(record: Mapping[str, Any]) -> str:
     """The record of a photograph that was inverted, or what was wrong with it."""
     if "error" in record:
-        return f"error: {one_line(record['error'])}"
+        why, name = one_line(record["error"]), one_line(record["file"])
+        return f"error: {why}" if name in why else f"error: {name}: {why}"
     identity = "-" if record["identity"] is None else f"{record['identity']:.2f}"
     measures = f"PSNR {record['psnr_db']:5.2f} dB  SSIM {record['ssim']:5.3f}  identity {identity:>4}"
-    return f"{record['file']:<24}  {measures}  {record['seconds']:6.2f} s  {record.get('latent', '')}".rstrip()
+    name, latent = printable(record["file"]), printable(record.get("latent", ""))
+    return f"{name:<24}  {measures}  {record['seconds']:6.2f} s  {latent}".rstrip()
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import errno
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,6 +12,7 @@ import click
 
 from generators.errors import GeneratorError, LatentError, Note
 from generators.storage import as_json
+from inversion.commands.process import interruptible, printable, ready_streams, stop_status
 from inversion.errors import SettingsError
 from inversion.watch import Item, StepView, Watch
 
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
 
 
 class Group(click.Group):
-    """Shows what its user can cause as one line on standard error: exit 1, and 130 after Ctrl-C."""
+    """Shows what its user can cause as one line on standard error: exit 1, and 128 + N where signal N stopped it."""
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        with ready_streams():
+            return super().main(*args, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with notes():
+            with interruptible(ctx.meta), notes():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            fail("stopped", 130)
+            fail("stopped", stop_status())
         except (LatentError, OSError) as error:
             if isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError):
                 raise BrokenPipeError(errno.EPIPE, "the reader has gone") from error  # click ends quietly
@@ -109,8 +114,8 @@ def show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks."""
-    return " ".join(text.split())
+    """The text without line breaks, and what else would break a line."""
+    return printable(" ".join(text.split()))
 
 
 def say(message: str) -> None:
@@ -170,14 +175,17 @@ def device_of(name: str) -> str:
 class Bars(Watch):
     """Shows a bar with the loss and the time left on standard error, where that is a terminal; to be closed."""
 
-    def __init__(self, steps: int = 0) -> None:
-        """steps: those of one inversion."""
+    def __init__(self, steps: int = 0, stopped: Callable[[], int] = lambda: 0) -> None:
+        """steps: those of one inversion; stopped: tells if the user has asked to stop."""
         self.steps = steps
+        self.stopped = stopped
         self.bar: Any = None
 
     def step(self, done: int, total: int, step: StepView) -> None:
         from tqdm import tqdm
 
+        if self.stopped():
+            raise KeyboardInterrupt
         if self.bar is None:
             self.bar = tqdm(disable=None, leave=False, dynamic_ncols=True, unit="step")
         if not self.bar.disable:
@@ -209,7 +217,7 @@ def counted(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
 
 
 @contextmanager
-def bars(steps: int = 0) -> Iterator[Bars]:
-    """`Bars` that are closed at the end; steps are those of one inversion."""
-    with closing(Bars(steps)) as shown:
+def bars(steps: int = 0, stopped: Callable[[], int] = lambda: 0) -> Iterator[Bars]:
+    """`Bars` that are closed at the end, with their arguments."""
+    with closing(Bars(steps, stopped)) as shown:
         yield shown

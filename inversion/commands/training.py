@@ -1,10 +1,9 @@
 """A model from a folder of pictures."""
 
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Generator as Steps
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import click
 from generators.errors import TrainingError
 from generators.training.settings import KINDS, config_of
 from inversion.commands.options import DEVICE, FILE, JSON
+from inversion.commands.process import stoppable
 from inversion.commands.settings import Grouped, Numbers, Seconds, grouped, options, options_of
 from inversion.commands.terminal import counted, device_of, fail, say, tell, wants_json
 
@@ -176,21 +176,3 @@ def report(step: "Progress", aloud: bool) -> None:
 def loss_line(losses: dict[str, float]) -> str:
     """Losses in one line, without counts of nothing."""
     return " ".join(f"{name} {value:.3g}" for name, value in losses.items() if value or name != "skipped")
-
-
-@contextmanager
-def stoppable() -> Iterator[Callable[[], int]]:
-    """A function that gives the signal of Ctrl-C, or to terminate, once it came, else 0; the second ends at once."""
-    came: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: came[0] if came else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

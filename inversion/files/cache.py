@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from generators.base import Generator
+from generators.storage import is_file, write_kept
 from inversion.config import InvertConfig
 from inversion.errors import LatentFileError, WriteError
-from inversion.files.latent_file import Bundle, read_bundle, save
+from inversion.files.latent_file import Bundle, as_bytes, read_bundle
 from inversion.latent import Latent, check_fits
 
 VERSION = 1  # to be raised when equal settings come to give better latents, so that old ones are not used
@@ -29,7 +30,7 @@ def entry_of(
 def kept(entry: Path, generator: Generator) -> Bundle | None:
     """An entry of the cache; None where there is none, or a damaged one, which is made again."""
     with suppress(LatentFileError):
-        bundle = read_bundle(entry) if entry.is_file() else None
+        bundle = read_bundle(entry) if is_file(entry) else None
         if bundle is not None and bundle.history.keys() >= set(TOLD) and len(bundle.latent) == 1:
             check_fits(generator, bundle.latent, str(entry))
             return bundle
@@ -39,7 +40,7 @@ def kept(entry: Path, generator: Generator) -> Bundle | None:
 def write_entry(entry: Path, latent: Latent, generator: Generator, history: dict[str, Any]) -> None:
     """Keep a latent; a cache that cannot be written to costs time, not the result."""
     with suppress(WriteError):
-        save(latent, entry, generator, history)
+        write_kept(entry, as_bytes(latent, entry, generator, history))
 
 
 def settings_told(config: InvertConfig) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.checkpoints.ours import FORMAT as MODEL
-from generators.storage import from_json, write_bytes
+from generators.settings import plain
+from generators.storage import from_json, is_file, write_bytes
 from inversion.config import LatentSpace
 from inversion.errors import LatentFileError, SettingsError
 from inversion.files.foreign import FOREIGN as FOREIGN
@@ -41,13 +42,18 @@ def save(latent: Latent, path: Path | str, generator: Generator, history: dict[s
     latent is not finite or does not fit the generator; WriteError if the disk refuses it; SettingsError if history is
     not JSON, or on another suffix.
     """
-    from safetensors.torch import save as to_bytes
-
     path = Path(path)
     if path.suffix.lower() in FOREIGN:
         return export(latent, path, generator)
     if path.suffix != ".safetensors":
         raise SettingsError(f"{path.name} should end in .latent.safetensors, or in {', '.join(FOREIGN)} for others")
+    write_bytes(as_bytes(latent, path, generator, history), path)
+
+
+def as_bytes(latent: Latent, path: Path, generator: Generator, history: dict[str, Any] | None = None) -> bytes:
+    """What `save` writes as .latent.safetensors; path is what messages name."""
+    from safetensors.torch import save as to_bytes
+
     check_tensors(latent.code, latent.space, latent.noise, str(path))
     check_fits(generator, latent, str(path))
     header = {
@@ -57,11 +63,11 @@ def save(latent: Latent, path: Path | str, generator: Generator, history: dict[s
         "history": history or {},
     }
     try:
-        text = json.dumps(header)
+        text = json.dumps(plain(header))
     except (TypeError, ValueError) as error:
         raise SettingsError(f"history cannot be stored: {error}; use numbers, strings, lists and dicts only") from error
     tensors = {"code": _plain(latent.code)} | {f"noise.{i}": _plain(n) for i, n in enumerate(latent.noise)}
-    write_bytes(_in_order(to_bytes(tensors, metadata={"format": FORMAT, "header": text})), path)
+    return _in_order(to_bytes(tensors, metadata={"format": FORMAT, "header": text}))
 
 
 def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
@@ -109,17 +115,24 @@ def format_of(path: Path) -> str | None:
 
 def maker_of(path: Path | str) -> str | None:
     """The name of the generator that a saved latent was made with; None where the file is no latent of ours."""
+    maker = header_of(path).get("generator")
+    name = maker.get("name") if isinstance(maker, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def header_of(path: Path | str) -> dict[str, Any]:
+    """What a saved latent of ours tells of itself; nothing where it is none, which reading it says."""
     from safetensors import SafetensorError, safe_open
 
-    if Path(path).suffix.lower() != ".safetensors":
-        return None
+    if Path(path).suffix.lower() != ".safetensors" or not is_file(path):
+        return {}
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
-        name = from_json(about["header"])["generator"]["name"] if about.get("format") == FORMAT else None
+        header = from_json(about["header"]) if about.get("format") == FORMAT else {}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return None  # reading it says what is wrong
-    return name if isinstance(name, str) else None
+        return {}  # reading it says what is wrong
+    return header if isinstance(header, dict) else {}
 
 
 def read_bundle(path: Path | str) -> Bundle:

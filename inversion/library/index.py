@@ -20,7 +20,7 @@ from torch import Tensor
 
 from generators.pictures.digits import WORD
 from generators.pictures.sources import BROKEN, Content, Picture, Stamp, is_digits, pictures
-from generators.storage import cache_folder, from_json, write_bytes
+from generators.storage import cache_folder, from_json, is_file, write_kept
 from inversion.errors import ImageError, InversionError, WriteError
 from inversion.watch import SILENT, Watch
 
@@ -119,7 +119,7 @@ def places(source: str | Path) -> list[Path]:
 
 def read_index(source: str | Path, watch: Watch) -> dict[str, Rows]:
     """The tables of a source's index by key, the newest first; none where it has none, or a damaged one."""
-    there = [path for path in places(source) if path.is_file()]
+    there = [path for path in places(source) if is_file(path)]
     for path in sorted(there, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             return parse(path)
@@ -165,7 +165,7 @@ def write_index(source: str | Path, tables: dict[str, Rows], watch: Watch) -> No
     refused = []
     for path in places(source):
         try:
-            return write_bytes(data, path)
+            return write_kept(path, data, private=path.name != INDEX)
         except WriteError as error:
             refused.append(str(error))
     watch.say(f"the index cannot be kept: {refused[-1]}")

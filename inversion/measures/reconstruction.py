@@ -6,10 +6,12 @@ from typing import Any
 
 from generators.pictures.image import to_pil
 from generators.pictures.sources import Picture
+from generators.storage import check_folder
 from inversion.batch import figures
 from inversion.batch import keep as save_result
 from inversion.errors import InversionError, SettingsError
 from inversion.faces.detect import describe
+from inversion.files.outputs import Stems
 from inversion.inverter import Inversion, Inverter
 from inversion.metrics import SAME_PERSON, summary
 from inversion.watch import SILENT, Watch
@@ -28,9 +30,15 @@ def evaluate(
     writes them.
     """
     faces = inverter.generator.subject == "face"
+    if keep is not None:
+        check_folder(keep)
+    names = None if keep is None else Stems(keep, [photo.place for photo in photos])
     for photo, result in zip(photos, inverter.run(photos, watch), strict=True):
-        if keep is not None:
-            save_result(inverter.generator, photo.name, result, keep / Path(photo.name).stem)
+        if names is not None:
+            written = save_result(inverter.generator, photo, result, names)
+            if "error" in written and not isinstance(result, InversionError):
+                yield {"file": photo.name, "error": written["error"]}
+                continue
         if isinstance(result, InversionError):
             yield {"file": photo.name, "error": str(result)}
         else:

@@ -42,11 +42,11 @@ def test_a_bad_photograph_is_reported_and_the_others_go_on(latent, photos, tmp_p
     for record, name, word in zip(objects(result), names, words.values(), strict=True):
         assert record["file"] == name and word in record["error"] and name in record["error"]
 
-    result = latent("invert", names[0], photos[0], names[1], "-o", tmp_path / "out", "--steps", 0, "--no-align")
+    result = latent("invert", names[0], photos[0], names[1], "-o", tmp_path / "more", "--steps", 0, "--no-align")
     assert result.exit_code == 1 and "a.png" in result.stdout
     lines = result.stderr.splitlines()
     assert [line.split(":")[0] for line in lines] == ["objective", "error", "error", "error"]
-    assert ["error" in r for r in json.loads((tmp_path / "out" / "report.json").read_text())] == [True, False, True]
+    assert ["error" in r for r in json.loads((tmp_path / "more" / "report.json").read_text())] == [True, False, True]
 
 
 # Bad settings, places and models

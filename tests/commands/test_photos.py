@@ -20,6 +20,11 @@ from tests.conftest import ROOT, objects, picture, pixels, refused
 PARTS = ("encoder", "discriminator")
 
 
+def in_report(records: list[dict]) -> list[dict]:
+    """Records as report.json has them: by names, without folders."""
+    return [record | {key: Path(record[key]).name for key in ("file", "latent")} for record in records]
+
+
 # Start
 
 
@@ -60,15 +65,16 @@ def test_invert_writes_what_it_reports(latent, photos, tmp_path):
     result = latent("invert", *photos, "-o", out, "--no-align", "--steps", 3, "--batch", 2, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads((out / "report.json").read_text())
-    assert objects(result) == report and [r["file"] for r in report] == photos
-    for record, name in zip(report, "abc", strict=True):
+    records = objects(result)
+    assert report == in_report(records) and [r["file"] for r in records] == photos
+    for record, name in zip(records, "abc", strict=True):
         assert record["latent"] == str(out / f"{name}.latent.safetensors")
         assert record["steps"] == 3 and record["seconds"] > 0 and record["peak_memory_mb"] > 10
         assert record["identity"] is None
         assert set(record["losses"]) == {"pixel", "laplacian", "features", "anchor", "detail"}
         difference = (pixels(out / f"{name}.png") - pixels(out / f"{name}.target.png").astype(float)) / 127.5
         assert record["psnr_db"] == pytest.approx(10 * np.log10(4 / np.mean(difference**2)), abs=0.1)
-        assert read_bundle(record["latent"]).history["photograph"] == record["file"]
+        assert read_bundle(record["latent"]).history["photograph"] == f"{name}.png"
     assert result.stderr.count("objective:") == 1 and "the model's discriminator; LPIPS not needed" in result.stderr
     assert not list(out.glob(".*"))
 
@@ -138,7 +144,7 @@ def test_ctrl_c_keeps_the_best_so_far(latent, photos, tmp_path, monkeypatch):
     result = latent("invert", *photos, "-o", tmp_path, "--no-align", "--batch", 2, "--steps", 50, "--json")
     assert result.exit_code == 130 and "stopped early: 2 of 3" in result.stderr
     assert [record["steps"] for record in objects(result)] == [2, 2]
-    assert json.loads((tmp_path / "report.json").read_text()) == objects(result)
+    assert json.loads((tmp_path / "report.json").read_text()) == in_report(objects(result))
     assert (tmp_path / "b.latent.safetensors").is_file() and not (tmp_path / "c.png").exists()
 
 
@@ -182,3 +188,14 @@ def test_generators_lists_the_packaged_models(latent, model, monkeypatch):
     state = load(model).state_dict()
     assert record["parameters"] == sum(v.numel() for k, v in state.items() if k.split(".")[0] not in PARTS)
     assert "16 px" in latent("generators").stdout
+
+
+def test_own_results_are_no_photographs_of_the_next_call(latent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(1).save("me.png")
+    picture(2).save("you.jpg")
+    for asked in (["."], ["."], ["me.png", "you.jpg", "you.png", "you.target.png"]):
+        result = latent("invert", *asked, "-o", ".", "--no-align", "--steps", 0, "--json")
+        assert [Path(record["latent"]).name.split(".")[0] for record in objects(result)] == ["me-2", "you"]
+    assert "left out: 2 pictures" in result.stderr
+    assert len(list(tmp_path.glob("*.png"))) == 5

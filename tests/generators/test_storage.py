@@ -12,10 +12,12 @@ from generators.storage import (
     cache_folder,
     check_folder,
     from_json,
+    is_file,
     remove_unfinished,
     replacing,
     sha256_of,
     write_bytes,
+    write_kept,
 )
 
 
@@ -119,3 +121,49 @@ def test_json_from_outside_is_read_or_is_a_value_error():
     for wrong in ("[" * 100_000, b"\xff\xfe\xfd", "{", "9" * 5000):
         with pytest.raises(ValueError):
             from_json(wrong)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_what_tells_of_faces_is_kept_for_its_owner_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENT_CACHE", str(tmp_path / "new" / "cache"))
+    folder = cache_folder("inversions")
+    write_kept(folder / "a", b"1")
+    assert (mode(folder), mode(folder / "a")) == (0o700, 0o600)
+    folder.chmod(0o755)  # as earlier versions made it
+    (folder / "a").chmod(0o644)
+    write_kept(folder / "a", b"2")
+    assert (mode(folder), mode(folder / "a"), (folder / "a").read_bytes()) == (0o700, 0o600, b"2")
+
+
+def test_a_folder_that_is_not_ours_keeps_its_mode(tmp_path):
+    tmp_path.chmod(0o755)
+    write_kept(tmp_path / "inversions" / "a", b"")
+    write_kept(tmp_path / "b", b"")
+    assert (mode(tmp_path), mode(tmp_path / "b")) == (0o755, 0o600)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_in_the_place_of_an_entry_is_left_alone(tmp_path, make):
+    make(tmp_path / "entry")
+    with pytest.raises(WriteError, match="is no file"):
+        write_kept(tmp_path / "entry", b"")
+    assert not (tmp_path / "entry").is_file()
+
+
+def test_without_a_home_there_is_a_cache_that_holds_and_takes_nothing(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("LATENT_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    entry = cache_folder("inversions") / "entry"
+    assert not is_file(entry)
+    with pytest.raises(WriteError):
+        write_kept(entry, b"")
+
+
+def test_a_place_that_cannot_be_looked_at_holds_no_file(tmp_path):
+    assert not any(map(is_file, (tmp_path / ("n" * 5000), tmp_path / "a\0b", tmp_path)))

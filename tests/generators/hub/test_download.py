@@ -51,6 +51,37 @@ def bring(server, tmp_path):
     return bring
 
 
+@pytest.mark.parametrize("tag", ['"a\r\n b"', '"\xe9\xff"', '"\x01"'])
+def test_a_tag_that_cannot_be_sent_back_means_a_new_start(server, bring, tag):
+    server.tag = tag
+    content, _ = bring("cut 5000")
+    assert content == CONTENT and [span for _, span in server.asked] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "note", ["[" * 100_000, '{"address": "A", "version": "a\\r\\nX: y"}', '{"address": "A", "version": "\xe9"}']
+)
+def test_a_damaged_note_of_a_part_means_a_new_start(tmp_path, note):
+    (tmp_path / "part").write_bytes(b"half")
+    remember(tmp_path / "part", "A", Message())
+    (beside,) = (path for path in tmp_path.iterdir() if path.name != "part")
+    beside.write_text(note)
+    assert resumable("A", tmp_path / "part") == (0, "")
+
+
+@pytest.mark.parametrize("to", ["http://[", "http://127.0.0.1:port/", "https://a\xe9.example:99999/"])
+def test_a_redirect_to_no_address_is_one_line(server, tmp_path, to):
+    server.script[:] = [f"redirect {to}"] * 3
+    with pytest.raises(DownloadError) as caught:
+        download([f"{server.address}/a.pkl"], tmp_path / "part", QUICK)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("wait", ["\xb2", "9" * 5000, "-1"])
+def test_a_wait_that_is_no_number_counts_as_none(bring, wait):
+    assert bring(f"retry {wait}")[0] == CONTENT
+
+
 def test_a_file_comes_whole_and_its_progress_is_told(bring):
     content, steps = bring()
     assert content == CONTENT and {s.total for s in steps} == {20_000} and not any(s.note for s in steps)

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import multiprocessing
+import os
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ from generators import load
 from generators.errors import DownloadError, GeneratorError
 from generators.hub import names as hub
 from generators.hub.download import DownloadConfig, Progress
+from generators.hub.ledger import noted
 from tests.generators.hub.fileserver import CONTENT
 
 QUICK = DownloadConfig(timeout=0.5, attempts=2, backoff=0.001, longest_wait=0.002, chunk=4096)
@@ -155,3 +157,17 @@ def test_waiting_is_told(server):
     assert hub.fetch("public", config=QUICK, watch=watch).read_bytes() == CONTENT
     holder.join()
     assert steps[0].note == "another process is fetching public.pkl; waiting for it"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"name": "a", "sha256": "b", "bytes": Infinity, "date": ""}'])
+def test_a_ledger_that_cannot_be_read_is_one_line(tmp_path, text):
+    (tmp_path / "model.pkl").write_bytes(b"")
+    (tmp_path / "model.pkl.json").write_text(text)
+    with pytest.raises(DownloadError, match="cannot be read"):
+        noted(tmp_path / "model.pkl")
+
+
+def test_a_pipe_in_the_place_of_a_ledger_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.pkl.json")
+    with pytest.raises(DownloadError, match="cannot be read"):
+        noted(tmp_path / "model.pkl")
