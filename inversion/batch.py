@@ -25,8 +25,9 @@ def invert_files(inverter: Inverter, photos: Sequence[Picture], out: Path, watch
 
     Writes STEM.latent.safetensors, STEM.png (reconstruction) and STEM.target.png into out, and report.json, all
     records so far, after every batch. A record holds file and either error, or latent (its path), seconds, steps,
-    psnr_db, ssim, identity (None without a face), losses and peak_memory_mb, the process's so far. Ctrl-C ends a batch
-    at its best step, which is kept and yielded before KeyboardInterrupt goes on. Raises what concerns all of them.
+    step_given (the one that it is of; 0 is the start), psnr_db, ssim, identity (None without a face), losses and
+    peak_memory_mb, the process's so far. Ctrl-C ends a batch at its best step, which is kept and yielded before
+    KeyboardInterrupt goes on. Raises what concerns all of them.
     """
     check_folder(out)
     size = inverter.batch or at_a_time(inverter.generator)
@@ -67,6 +68,7 @@ def figures(found: Inversion) -> Record:
     return {
         "seconds": found.seconds,
         "steps": found.steps,
+        "step_given": found.history.get("step_given"),
         **found.metrics,
         "losses": found.losses,
         "peak_memory_mb": peak_memory_mb(),
