@@ -1,6 +1,7 @@
 """What the readers of other people's files share. What they raise goes on from the file's name: see `errors.naming`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +52,19 @@ def taps(kernel: Tensor | None) -> tuple[float, ...]:
     if kernel.ndim == 2 and (torch.outer(line, line) / 64 - kernel / kernel.sum()).abs().max() > 1e-4:
         raise ModelFileError("enlarges with a filter that is no product of two lines; that is not supported")
     return tuple(round(float(x), 6) for x in line)
+
+
+def filters_of(conv: Sequence[Tensor | None], rgb: Sequence[Tensor | None]) -> dict[str, Any]:
+    """A StyleGAN2's settings for the filters of its doublings, of features and of the picture; None is the usual one.
+
+    Where most of a file's filters are left out, those that are there tell the others.
+    """
+    known = next((kernel for kernel in (*conv, *rgb) if kernel is not None), None)
+    lines = [tuple(taps(known if kernel is None else kernel) for kernel in kernels) for kernels in (conv, rgb)]
+    first = taps(known)
+    if {first}.issuperset((*lines[0], *lines[1])):
+        return {"resample": first}
+    return {"resample": first, "resample_conv": lines[0], "resample_rgb": lines[1]}
 
 
 @torch.no_grad()

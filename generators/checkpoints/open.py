@@ -22,7 +22,7 @@ from generators.storage import cache_folder, sha256_of
 from generators.unpickle.machine import read_pickle, refusals
 from generators.unpickle.torch_save import LEGACY, ZIP, load_storage, load_torch
 
-VERSION = 1  # to be raised when a conversion comes to give another model, so that old ones are not used
+VERSION = 2  # to be raised when a conversion comes to give another model, so that old ones are not used
 KNOWN = (
     "our .safetensors, pickles of StyleGAN2 and StyleGAN3, .pt of stylegan2-pytorch, pSp, e4e and ReStyle, "
     "MobileStyleGAN's graphs of OpenVINO"
