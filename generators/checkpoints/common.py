@@ -17,6 +17,11 @@ LARGEST = 4096  # px; a file of small weights could otherwise ask for noise maps
 
 def stylegan2(config: StyleGAN2Config, tensors: dict[str, Tensor], card: dict[str, object]) -> StyleGAN2:
     """A generator with weights in our names; ModelFileError where they do not fit."""
+    height, width = tensors["start"].shape[-2:] if "start" in tensors and tensors["start"].ndim == 4 else (4, 4)
+    if height != width:
+        raise ModelFileError(
+            f"draws pictures that are not square (grown from {width} x {height} px); none such is read"
+        )
     generator = assemble("stylegan2", config, tensors, card)
     assert isinstance(generator, StyleGAN2)
     return generator

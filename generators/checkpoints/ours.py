@@ -86,11 +86,13 @@ def fill(header: dict, tensors: dict[str, torch.Tensor]) -> Generator:
     """
     try:
         with torch.device("meta"):  # shapes first: no header makes us take memory that its weights do not fill
-            wanted = build(header).state_dict()
+            blank = build(header)
     except Exception as error:  # a header can be wrong in as many ways as there are settings
         why = " ".join(str(error).split())
         raise ModelFileError(f"has settings that no architecture here takes ({why}); make it again") from error
-    check_tensors(tensors, wanted)
+    if blank.img_channels not in (1, 3):
+        raise ModelFileError(f"draws {blank.img_channels} channels; grey (1) and RGB (3) are read, RGBA is not")
+    check_tensors(tensors, blank.state_dict())
     with undrawn():
         generator = build(header)
     generator.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
