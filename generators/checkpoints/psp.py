@@ -16,7 +16,7 @@ from generators.unpickle.allowed import shown
 
 SHARED = ("Encoder4Editing", "ProgressiveBackboneEncoder")
 PLAIN = ("GradualStyleEncoder", "BackboneEncoder")
-WHOLE: dict[str, Literal["w", "w_plus"]] = {
+WHOLE: dict[str, Literal["", "w", "w_plus"]] = {
     "BackboneEncoderUsingLastLayerIntoW": "w",
     "SingleStyleCodeEncoder": "w",
     "BackboneEncoderUsingLastLayerIntoWPlus": "w_plus",
