@@ -34,6 +34,7 @@ class StyleGAN2Config:
     mapping_lr: float = 0.01  # learning rate of the mapping network, relative to the rest
     mapping_width: int | None = None  # of the mapping network's inner layers; None: w_dim
     embed_dim: int | None = None  # numbers that a class label becomes; None: w_dim
+    embed_joint: bool = False  # z and the label are normalised together, as in StyleGAN2's first code
     mapping_linear: bool = False  # a last layer without leaky ReLU, so that w is free to be symmetric
     flow_steps: int = 0  # w by so many steps of a learned flow in place of the mapping network; mapping_layers blocks
     flow_gaussian: bool = False  # which starts as the Gaussian that has w's mean and covariance
@@ -211,6 +212,7 @@ class StyleGAN2(Generator):
             width=config.mapping_width,
             embed_dim=config.embed_dim,
             linear=config.mapping_linear,
+            joint=config.embed_joint,
         )
         if config.flow_steps:
             if config.z_dim != config.w_dim or config.c_dim:
