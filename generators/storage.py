@@ -16,7 +16,6 @@ from uuid import uuid4
 from safetensors import SafetensorError
 
 from generators.errors import WriteError
-from generators.settings import plain
 
 ELSEWHERE = "choose another place, or make room"  # what to do where the disk refuses
 MARK = ".tmp"  # stands in the name of every file that is not whole yet
@@ -170,9 +169,10 @@ def from_json(text: str | bytes) -> Any:
         raise ValueError("nested too deep") from None
 
 
-def finite(value: object) -> object:
+def finite(value: Any) -> Any:
     """The value with None for every number in it that is not finite, and lists for tuples."""
-    value = plain(value)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a number of numpy or torch
+        value = value.item()
     if isinstance(value, float):
         return value if isfinite(value) else None
     if isinstance(value, Mapping):

@@ -34,6 +34,7 @@ class StyleGAN2Config:
     mapping_lr: float = 0.01  # learning rate of the mapping network, relative to the rest
     mapping_width: int | None = None  # of the mapping network's inner layers; None: w_dim
     embed_dim: int | None = None  # numbers that a class label becomes; None: w_dim
+    embed_joint: bool = False  # z and the label are normalised together, as in StyleGAN2's first code
     mapping_linear: bool = False  # a last layer without leaky ReLU, so that w is free to be symmetric
     flow_steps: int = 0  # w by so many steps of a learned flow in place of the mapping network; mapping_layers blocks
     flow_gaussian: bool = False  # which starts as the Gaussian that has w's mean and covariance
@@ -44,12 +45,20 @@ class StyleGAN2Config:
     spatial: tuple[int, ...] = ()  # feature maps drawn linearly from the style, at 4, 8, ... px; () is StyleGAN2 itself
     subpixel: int = 1  # side of the patch of pixels that each last feature draws; 1 is StyleGAN2 itself
     resample: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)  # taps of the low-pass filter at each doubling, an even number
+    resample_conv: tuple[tuple[float, ...], ...] = ()  # those of each doubling of features, where they are others
+    resample_rgb: tuple[tuple[float, ...], ...] = ()  # and of each doubling of the picture so far
     conv_clamp: float | None = None  # bound on activations, for half precision; the published models use 256
 
     def channels_at(self, resolution: int) -> int:
         if self.channels is not None:
             return self.channels[int(log2(resolution)) - 2]
         return min(self.channel_base // resolution, self.channel_max)
+
+    def taps_at(self, resolution: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The low-pass filters by which features and picture come to this size."""
+        index, each = int(log2(resolution)) - 3, (self.resample_conv, self.resample_rgb)
+        conv, rgb = (lines[index] if 0 <= index < len(lines) else self.resample for lines in each)
+        return conv, rgb
 
     def resolutions(self) -> tuple[int, ...]:
         """The sizes of the feature maps: 4, 8, ... img_resolution / subpixel; GeneratorError if that is not 4 * 2^k."""
@@ -84,7 +93,7 @@ class StyledConv(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
-        self.register_buffer("up_kernel", fir_kernel(config.resample), persistent=False)
+        self.register_buffer("up_kernel", fir_kernel(config.taps_at(resolution)[0]), persistent=False)
         self.up, self.clamp = up, config.conv_clamp
 
     def forward(
@@ -156,7 +165,7 @@ class Block(nn.Module):
         self.skip = EqualConv(inputs, outputs, 1, bias=False) if residual else None
         maps = (dict(zip(config.resolutions(), config.spatial, strict=False))).get(resolution, 0)
         self.spatial = StyleMap(maps, outputs, resolution, config) if maps else None
-        self.register_buffer("up_kernel", fir_kernel(config.resample), persistent=False)
+        self.register_buffer("up_kernel", fir_kernel(config.taps_at(resolution)[1]), persistent=False)
         self.num_conv = 1 if first else 2
 
     def forward(
@@ -203,6 +212,7 @@ class StyleGAN2(Generator):
             width=config.mapping_width,
             embed_dim=config.embed_dim,
             linear=config.mapping_linear,
+            joint=config.embed_joint,
         )
         if config.flow_steps:
             if config.z_dim != config.w_dim or config.c_dim:

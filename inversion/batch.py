@@ -29,9 +29,10 @@ def invert_files(
     of earlier calls and all so far, after every batch. STEM is the photograph's own, numbered where it would replace
     another one's files, or a file that is read: the photographs, and what spare names.
 
-    A record holds file and either error, or latent (its path), seconds, steps, psnr_db, ssim, identity (None without a
-    face), losses and peak_memory_mb, the process's so far. Ctrl-C ends a batch at its best step, which is kept and
-    yielded before KeyboardInterrupt goes on. Raises what concerns all of them.
+    A record holds file and either error, or latent (its path), seconds, steps, step_given (the one that it is of; 0 is
+    the start), psnr_db, ssim, identity (None without a face), losses and peak_memory_mb, the process's so far. Ctrl-C
+    ends a batch at its best step, which is kept and yielded before KeyboardInterrupt goes on. Raises what concerns all
+    of them.
     """
     check_folder(out)
     size = inverter.batch or at_a_time(inverter.generator)
@@ -74,6 +75,7 @@ def figures(found: Inversion) -> Record:
     return {
         "seconds": found.seconds,
         "steps": found.steps,
+        "step_given": found.history.get("step_given"),
         **found.metrics,
         "losses": found.losses,
         "peak_memory_mb": peak_memory_mb(),

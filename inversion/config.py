@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 STARTS = ("encoder", "mean", "random")
 FINER = "How latents are found, in detail"  # of the command line's help
+RETURNS = ("best", "last")
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")  # of torch.optim
 
 
@@ -56,7 +57,9 @@ class InvertConfig:
     patience: int | None = setting(
         None, "Stop after so many steps that gain under 0.1 %, even before the detail.", least=1, shown="never"
     )
-    optimize_noise: bool = setting(False, "Move the noise beside the code, kept at unit variance.", flag="noise")
+    optimize_noise: bool = setting(
+        False, "Move the noise beside the code, kept at unit variance; it starts as --seed draws it.", flag="noise"
+    )
     detail: float = setting(
         0.0, "Share of the steps, the last ones, that move the noise alone: what no style draws.", least=0, most=1
     )
@@ -70,6 +73,7 @@ class InvertConfig:
     looks: int = setting(
         2, "How often the encoder looks at its own rendering before it gives its guess.", least=0, group=FINER
     )
+    returns: str = setting("best", "The step that is given: the best one, or the last.", choices=RETURNS, group=FINER)
     lr_rampup: float = setting(0.05, "Share of the steps over which --lr rises.", least=0, most=1, group=FINER)
     lr_rampdown: float = setting(0.25, "Share of the steps over which --lr falls.", least=0, most=1, group=FINER)
     w_jitter: float = setting(
@@ -118,7 +122,8 @@ def parse_weights(text: str) -> dict[str, float]:
 
 
 RECIPES = {
-    # Karras et al. 2020 (StyleGAN2), appendix D: one w for all layers, noise optimised, LPIPS.
+    # Karras et al. 2020 (StyleGAN2), appendix D: one w for all layers, noise optimised, LPIPS; the last step is given.
+    # The noise is weighed as in their code, which averages where the paper doubles the averages.
     "projector": InvertConfig(
         space=LatentSpace.W,
         start="mean",
@@ -126,7 +131,8 @@ RECIPES = {
         lr=0.1,
         w_jitter=0.05,
         optimize_noise=True,
-        loss={"lpips-vgg": 1.0, "noise": 1e5},
+        returns="last",
+        loss={"lpips-vgg": 1.0, "noise-code": 1e5},
     ),
     # Abdal et al. 2019 (Image2StyleGAN): one w a layer, perceptual and pixel loss, constant learning rate.
     "image2stylegan": InvertConfig(
@@ -134,6 +140,8 @@ RECIPES = {
     ),
     # The model's encoder alone, in milliseconds.
     "encode": InvertConfig(steps=0),
+    # Alaluf et al. 2021 (ReStyle): five passes of an encoder that sees the photograph beside its last rendering.
+    "restyle": InvertConfig(steps=0, looks=4),
     # Ours: from the encoder's guess, under the discriminator's features; held near the guess so that edits stay good.
     # What the styles then still miss goes to the noise, so that no style has to bend for it (the aim of Wang et al.
     # 2022, "High-Fidelity GAN Inversion for Image Attribute Editing", which learns its detail maps).

@@ -1,10 +1,13 @@
 """Photograph -> first guess: where the descent starts."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from generators.base import Generator
+from generators.parts.pyramid import Pyramid
 from inversion.config import LatentSpace
 from inversion.latent import Latent, mean_latent, sample_latent
 
@@ -20,11 +23,15 @@ def encode(
 
     looks: so often it looks at its own rendering too, and moves by the difference between what it sees there and in the
     image. An image to which that does harm, by more than a tenth of the squared error, keeps the first code. After
-    Alaluf et al. 2021, "ReStyle", whose encoder is trained to do so; here the same one sees both.
+    Alaluf et al. 2021, "ReStyle", whose own encoders see both pictures at once, and are asked as they were trained.
     """
     if generator.encoder is None:
         return None
     noise, seen = generator.fixed_noise(len(images)), generator.encoder(images)
+    if isinstance(generator.encoder, Pyramid) and generator.encoder.config.feedback:
+        for _ in range(looks):
+            seen = generator.encoder(images, generator.synthesis(seen, noise), seen)
+        return Latent(seen, LatentSpace.W_PLUS, noise)
     ws, errors = seen, []
     for look in range(looks + 1 if looks else 0):
         rendered = generator.synthesis(ws, noise).clamp(-1, 1)
@@ -69,3 +76,16 @@ def random_guess(generator: Generator, batch: int, space: LatentSpace, seed: int
     ws = sample_latent(generator, seed=seed, label=label).code.repeat(batch, 1, 1)
     code = ws[:, 0] if space is LatentSpace.W else ws
     return Latent(code, space, generator.fixed_noise(batch))
+
+
+def fresh_noise(generator: Generator, latent: Latent, seed: int) -> Latent:
+    """The latent with noise ~ N(0, 1) of the seed, the same for every image, as a search that moves noise begins."""
+    maps = generator.sample_noise(1, seed)
+    return replace(latent, noise=tuple(n.repeat(len(latent), 1, 1, 1) for n in maps))
+
+
+def lively(generator: Generator, latent: Latent, seed: int) -> Latent:
+    """The latent, with `fresh_noise` in the place of maps that are flat, which cannot be brought to unit variance."""
+    fresh = fresh_noise(generator, latent, seed).noise
+    flat = [(n == n[..., :1, :1]).flatten(1).all(dim=1)[:, None, None, None] for n in latent.noise]
+    return replace(latent, noise=tuple(map(torch.where, flat, fresh, latent.noise)))

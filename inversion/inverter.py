@@ -9,7 +9,6 @@ from itertools import count
 from pathlib import Path
 from time import monotonic
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,10 +20,10 @@ from inversion.errors import InversionError, SettingsError, result_or_error
 from inversion.files.cache import entry_of, kept, settings_told, write_entry
 from inversion.files.latent_file import load_one
 from inversion.files.named import named
-from inversion.guess import encode, first_guess
+from inversion.guess import encode
 from inversion.latent import Latent, at_a_time, stack, synthesize
-from inversion.loop import Step, better, check_budget, descend
-from inversion.losses import TermContext, check_weights, objectives
+from inversion.loop import Step, check_budget, steps_of
+from inversion.losses import check_weights
 from inversion.metrics import compare
 from inversion.target import Photo, Target, load_target, stacked
 from inversion.watch import SILENT, Watch
@@ -97,7 +96,7 @@ class Inverter:
 
         keep_best: Ctrl-C ends a batch at its best step, whose results come before KeyboardInterrupt goes on.
         """
-        photos = list(photos)
+        photos, told = list(photos), False
         size = self.batch or at_a_time(self.generator)
         for first in range(0, len(photos), size):
             if watch.stopped():
@@ -111,10 +110,18 @@ class Inverter:
                 raise KeyboardInterrupt
             seconds = (monotonic() - began) / max(1, len(open_jobs))
             index = count()
+            told = told or self.tell_stuck(step, watch)
             for job in jobs:
                 yield self.result(job, step, index, seconds, whole=not stopped)
             if stopped:
                 raise KeyboardInterrupt
+
+    def tell_stuck(self, step: Step | None, watch: Watch) -> bool:
+        """Say where no step was better than the start, which is then what is given; tell whether it was so."""
+        if step is None or step.found is None or not step.index or self.config.returns != "best" or step.found.all():
+            return False
+        watch.say(f"{step.index} steps found nothing better than the start, which is given; try another --lr or --loss")
+        return True
 
     def job(self, photo: Photo) -> Job:
         """The job that a photograph makes: its target, and what the cache holds of it."""
@@ -158,6 +165,7 @@ class Inverter:
             "recipe": self.recipe,
             "settings": settings_told(self.config),
             "steps": step.index,
+            "step_given": step.index if step.found is None else int(step.found[index]),  # 0: the start
             "seconds": seconds,
             "losses": losses,
             "metrics": metrics,
@@ -245,53 +253,3 @@ def last_of(steps: Iterable[Step], watch: Watch, done: int, total: int) -> tuple
             raise
         return step, True
     return step, False
-
-
-def steps_of(
-    generator: Generator,
-    images: Float[Tensor, "batch channels height width"],
-    config: InvertConfig,
-    *,
-    init: Latent | None = None,
-    budget: float | None = None,
-) -> Iterator[Step]:
-    """Invert a batch: yields the best step so far of every image, from the first guess on. Leave the loop to stop.
-
-    init replaces config.start. budget is in seconds, of which the first guess and the features, made before the first
-    step, take their part; the first guess is always yielded.
-    """
-    check_budget(budget)
-    began = monotonic()
-    if init is None:
-        init = best_start(generator, images, config, budget=budget)
-    elif init.space is not config.space:
-        raise SettingsError(f"the start is in {init.space}, the inversion in {config.space}; convert it or set space")
-    elif len(init) != len(images):
-        raise SettingsError(f"{len(init)} starts came for {len(images)} images; give one each")
-    terms = objectives(config.loss, context_of(generator, images, init, config))
-    left = None if budget is None else max(0.0, budget - (monotonic() - began))
-    yield from descend(generator, init, terms, config, budget=left)
-
-
-def best_start(generator: Generator, images: Tensor, config: InvertConfig, *, budget: float | None = None) -> Latent:
-    """The first guess; of several random ones, the best of each image after a tenth of the steps.
-
-    Those have half of the budget (seconds) between them.
-    """
-    if config.start != "random" or config.restarts == 1:
-        return first_guess(generator, images, config.start, config.space, seed=config.seed, looks=config.looks)
-    best, short = None, replace(config, steps=config.steps // 10, patience=None, detail=0.0)
-    share = None if budget is None else budget / (2 * config.restarts)
-    for k in range(config.restarts):
-        start = first_guess(generator, images, "random", config.space, seed=config.seed + k)
-        terms = objectives(config.loss, context_of(generator, images, start, config))
-        *_, last = descend(generator, start, terms, short, budget=share)
-        best = last if best is None else better(best, last)
-    assert best is not None
-    return best.latent
-
-
-def context_of(generator: Generator, images: Tensor, init: Latent, config: InvertConfig) -> TermContext:
-    with torch.no_grad():
-        start = init.to_ws(generator)
-    return TermContext(generator=generator, target=images, init_ws=start, init_noise=init.noise, seed=config.seed)

@@ -7,15 +7,16 @@ from math import cos, inf, isfinite, pi
 from time import monotonic
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from generators.base import Generator
 from generators.device import has_bf16
 from inversion.config import InvertConfig
 from inversion.errors import SettingsError
+from inversion.guess import first_guess, fresh_noise, lively
 from inversion.latent import Latent
-from inversion.losses import Candidate, Objective
+from inversion.losses import Candidate, Objective, TermContext, objectives
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -33,6 +34,7 @@ class Step:
     latent: Latent
     losses: dict[str, Float[Tensor, " batch"]]
     size: int = 0  # pixels of the picture that they are of; totals of different sizes do not compare
+    found: Int[Tensor, " batch"] | None = None  # the index that each image's latent is of; None: that of the step
 
     @property
     def total(self) -> Float[Tensor, " batch"]:
@@ -89,6 +91,64 @@ def optimize(
             whiten_(noise)
 
 
+def steps_of(
+    generator: Generator,
+    images: Float[Tensor, "batch channels height width"],
+    config: InvertConfig,
+    *,
+    init: Latent | None = None,
+    budget: float | None = None,
+) -> Iterator[Step]:
+    """Invert a batch: yields the best step so far of every image, from the first guess on. Leave the loop to stop.
+
+    init replaces config.start. budget is in seconds, of which the first guess and the features, made before the first
+    step, take their part; the first guess is always yielded.
+    """
+    check_budget(budget)
+    began = monotonic()
+    if init is None:
+        init = best_start(generator, images, config, budget=budget)
+    elif init.space is not config.space:
+        raise SettingsError(f"the start is in {init.space}, the inversion in {config.space}; convert it or set space")
+    elif len(init) != len(images):
+        raise SettingsError(f"{len(init)} starts came for {len(images)} images; give one each")
+    elif config.optimize_noise:
+        init = lively(generator, init, config.seed)
+    terms = objectives(config.loss, context_of(generator, images, init, config))
+    left = None if budget is None else max(0.0, budget - (monotonic() - began))
+    yield from descend(generator, init, terms, config, budget=left)
+
+
+def best_start(generator: Generator, images: Tensor, config: InvertConfig, *, budget: float | None = None) -> Latent:
+    """The first guess; of several random ones, the best of each image after a tenth of the steps.
+
+    Those have half of the budget (seconds) between them.
+    """
+    if config.start != "random" or config.restarts == 1:
+        return started(generator, images, config)
+    best, short = None, replace(config, steps=config.steps // 10, patience=None, detail=0.0)
+    share = None if budget is None else budget / (2 * config.restarts)
+    for k in range(config.restarts):
+        start = started(generator, images, replace(config, seed=config.seed + k))
+        terms = objectives(config.loss, context_of(generator, images, start, config))
+        *_, last = descend(generator, start, terms, short, budget=share)
+        best = last if best is None else better(best, last)
+    assert best is not None
+    return best.latent
+
+
+def started(generator: Generator, images: Tensor, config: InvertConfig) -> Latent:
+    """The first guess that the settings ask for."""
+    guess = first_guess(generator, images, config.start, config.space, seed=config.seed, looks=config.looks)
+    return fresh_noise(generator, guess, config.seed) if config.optimize_noise else guess
+
+
+def context_of(generator: Generator, images: Tensor, init: Latent, config: InvertConfig) -> TermContext:
+    with torch.no_grad():
+        start = init.to_ws(generator)
+    return TermContext(generator=generator, target=images, init_ws=start, init_noise=init.noise, seed=config.seed)
+
+
 def descend(
     generator: Generator,
     init: Latent,
@@ -97,25 +157,28 @@ def descend(
     *,
     budget: float | None = None,
 ) -> Iterator[Step]:
-    """`optimize`, cut by patience and fitted into budget (seconds), yielding the best step so far of every image.
+    """`optimize`, cut by patience and fitted into budget (seconds), yielding what config.returns says of every image.
 
-    An image whose patience has run out keeps what it has, so that it ends as it would alone; the batch goes on until
-    all have. Where the size of the pictures changes, the best starts anew.
+    That is the best step so far, or the last. An image whose patience has run out keeps what it has, so that it ends as
+    it would alone; the batch goes on until all have. Where the size of the pictures changes, all starts anew.
     """
     start = monotonic()
     clock = (lambda: 0.0) if budget is None else (lambda: (monotonic() - start) / max(budget, 1e-9))
-    best, live = None, None
+    best = given = None
+    live = torch.ones(len(init), dtype=torch.bool, device=init.code.device)
     mark, since = inf, 0  # of each image: its total at the last gain, and the steps since then
     for step in optimize(generator, init, objective, config, clock=clock):
-        if best is None or step.size != best.size:
-            best, live = step, None
+        step = replace(step, found=torch.full_like(live, step.index, dtype=torch.long))
+        if best is None or given is None or step.size != best.size:
+            best = given = step
             mark, since = inf, 0
         else:
             best = better(best, step, live)
+            given = best if config.returns == "best" else picked(given, step, live & step.total.isfinite())
         gained = best.total < 0.999 * mark
         mark, since = torch.where(gained, best.total, mark), torch.where(gained, 0, since + 1)
         live = since < (config.patience or inf)
-        yield replace(best, index=step.index)
+        yield replace(given, index=step.index)
         if not live.any():
             return
 
@@ -123,14 +186,19 @@ def descend(
 def better(a: Step, b: Step, live: Bool[Tensor, " batch"] | None = None) -> Step:
     """The step of smaller total, image by image; a number that is not finite never wins, nor b where not live."""
     wins = b.total.isfinite() & ~(b.total >= a.total)  # against NaN any number wins
-    wins = wins if live is None else wins & live
+    return picked(a, b, wins if live is None else wins & live)
+
+
+def picked(a: Step, b: Step, wins: Bool[Tensor, " batch"]) -> Step:
+    """The step b for the images where it wins, and a for the others."""
 
     def pick(x: Tensor, y: Tensor) -> Tensor:
         return torch.where(wins.reshape(-1, *[1] * (x.dim() - 1)), y, x)
 
     noise = tuple(pick(x, y) for x, y in zip(a.latent.noise, b.latent.noise, strict=True))
     latent = Latent(pick(a.latent.code, b.latent.code), b.latent.space, noise)
-    return Step(b.index, latent, {name: pick(a.losses[name], b.losses[name]) for name in a.losses}, b.size)
+    found = None if a.found is None or b.found is None else pick(a.found, b.found)
+    return Step(b.index, latent, {name: pick(a.losses[name], b.losses[name]) for name in a.losses}, b.size, found)
 
 
 class Jitter:

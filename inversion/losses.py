@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isfinite, log2
 
 import torch
@@ -122,10 +123,11 @@ def feature_l1(target: Float[Tensor, "batch channels height width"], features: C
     return term
 
 
-def noise_autocorrelation(candidate: Candidate) -> Float[Tensor, " batch"]:
+def noise_autocorrelation(candidate: Candidate, gain: float = 2.0) -> Float[Tensor, " batch"]:
     """Penalise noise that carries signal: shifted products at every scale down to 8x8; 0 without noise.
 
-    Karras et al. 2020 (StyleGAN2), appendix D.
+    Karras et al. 2020 (StyleGAN2), appendix D, where each average of four is doubled, which keeps white noise at unit
+    variance. The authors' programs leave that out: gain 1, by which each scale weighs a sixteenth of the one above.
     """
     total = candidate.image.new_zeros(len(candidate.image))
     for noise in candidate.noise:
@@ -134,7 +136,7 @@ def noise_autocorrelation(candidate: Candidate) -> Float[Tensor, " batch"]:
                 total = total + (noise * noise.roll(1, dims=axis)).mean(dim=(1, 2, 3)).square()
             if noise.shape[-1] <= 8:
                 break
-            noise = F.avg_pool2d(noise, 2) * 2  # keep unit variance
+            noise = F.avg_pool2d(noise, 2) * gain
     return total
 
 
@@ -193,6 +195,7 @@ TERMS: dict[str, Builder] = {
     "identity": lambda context: identity(context.target),
     "face": lambda context: face_maps(context.target),
     "noise": lambda context: noise_autocorrelation,
+    "noise-code": lambda context: partial(noise_autocorrelation, gain=1.0),
     "prior": lambda context: latent_prior(context.generator, context.seed),
     "delta": lambda context: layer_spread,
     "anchor": lambda context: anchor(context.init_ws),

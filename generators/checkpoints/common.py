@@ -1,6 +1,6 @@
 """What the readers of other people's files share. What they raise goes on from the file's name: see `errors.naming`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ def read_saved(path: Path) -> Any:
 
 def stylegan2(config: StyleGAN2Config, tensors: dict[str, Tensor], card: dict[str, object]) -> StyleGAN2:
     """A generator with weights in our names; ModelFileError where they do not fit."""
+    height, width = tensors["start"].shape[-2:] if "start" in tensors and tensors["start"].ndim == 4 else (4, 4)
+    if height != width:
+        raise ModelFileError(
+            f"draws pictures that are not square (grown from {width} x {height} px); none such is read"
+        )
     generator = assemble("stylegan2", config, tensors, card)
     assert isinstance(generator, StyleGAN2)
     return generator
@@ -60,6 +65,19 @@ def taps(kernel: Tensor | None) -> tuple[float, ...]:
     if kernel.ndim == 2 and (torch.outer(line, line) / 64 - kernel / kernel.sum()).abs().max() > 1e-4:
         raise ModelFileError("enlarges with a filter that is no product of two lines; that is not supported")
     return tuple(round(float(x), 6) for x in line)
+
+
+def filters_of(conv: Sequence[Tensor | None], rgb: Sequence[Tensor | None]) -> dict[str, Any]:
+    """A StyleGAN2's settings for the filters of its doublings, of features and of the picture; None is the usual one.
+
+    Where most of a file's filters are left out, those that are there tell the others.
+    """
+    known = next((kernel for kernel in (*conv, *rgb) if kernel is not None), None)
+    lines = [tuple(taps(known if kernel is None else kernel) for kernel in kernels) for kernels in (conv, rgb)]
+    first = taps(known)
+    if {first}.issuperset((*lines[0], *lines[1])):
+        return {"resample": first}
+    return {"resample": first, "resample_conv": lines[0], "resample_rgb": lines[1]}
 
 
 @torch.no_grad()

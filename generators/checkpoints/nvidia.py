@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Generator
-from generators.checkpoints.common import LARGEST, check_size, estimate_mean, remark, stylegan2, taps, with_noise
+from generators.checkpoints.common import LARGEST, check_size, estimate_mean, filters_of, remark, stylegan2, with_noise
 from generators.checkpoints.ours import assemble
 from generators.errors import GeneratorError, ModelFileError
 from generators.stylegan2 import StyleGAN2Config
@@ -120,9 +120,16 @@ def stylegan2_config(modules: dict[str, StandIn], tensors: dict[str, Tensor]) ->
         embed_dim=None if embed is None or len(embed) == w_dim else len(embed),
         channels=tuple(shape(tensors, f"synthesis.b{4 << i}.conv1.weight")[0] for i in range(blocks)),
         architecture=architecture,
-        resample=taps(tensors.get("synthesis.b4.resample_filter")),
+        **filters(tensors, blocks, "skip." if architecture == "resnet" else ""),
         conv_clamp=None if clamp is None else float(clamp),
     )
+
+
+def filters(tensors: dict[str, Tensor], blocks: int, second: str) -> dict[str, Any]:
+    """The settings of the low-pass filters, from their buffers; second: the layer that the block's own stands for."""
+    names = [f"synthesis.b{8 << i}" for i in range(blocks - 1)]
+    conv, other = ([tensors.get(f"{name}.{part}resample_filter") for name in names] for part in ("conv0.", second))
+    return filters_of(conv, other)
 
 
 def check_activations(modules: dict[str, StandIn]) -> None:

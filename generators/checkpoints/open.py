@@ -3,7 +3,9 @@
 What a file is is told by its content, never by its name. To add a format: a file here, and a line in `read`.
 """
 
+import re
 from contextlib import suppress
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from generators.base import Generator
 from generators.checkpoints.companion import attach
 from generators.checkpoints.nvidia import read_nvidia
+from generators.checkpoints.nvidia_state import read_nvidia_state, state_in
 from generators.checkpoints.openvino import is_wheel, read_openvino
 from generators.checkpoints.ours import load_model, save_model
 from generators.checkpoints.psp import read_psp
@@ -22,7 +25,7 @@ from generators.storage import cache_folder, is_file, sha256_of
 from generators.unpickle.machine import read_pickle, refusals
 from generators.unpickle.torch_save import LEGACY, ZIP, load_storage, load_torch
 
-VERSION = 1  # to be raised when a conversion comes to give another model, so that old ones are not used
+VERSION = 2  # to be raised when a conversion comes to give another model, so that old ones are not used
 KNOWN = (
     "our .safetensors, pickles of StyleGAN2 and StyleGAN3, .pt of stylegan2-pytorch, pSp, e4e and ReStyle, "
     "MobileStyleGAN's graphs of OpenVINO"
@@ -86,12 +89,23 @@ def read(path: Path, card: dict[str, object]) -> Generator:
             return read_openvino(path, card)
         if head.startswith((ZIP, LEGACY)):
             return read_torch(load_torch(file), card)
-        if head.startswith(b"\x80"):
+        if head.startswith(b"\x80") or is_old_pickle(head, file):
             return read_tree(read_pickle(file, storage=load_storage), card)
     start = head.lstrip().lower()
     what = next((what for magic, what in FOREIGN.items() if start.startswith(magic.lower())), None)
     what = what or ("an empty file; get it again" if not head else f"no model file that is read here: {KNOWN}")
     raise ModelFileError(f"is {what}")
+
+
+def is_old_pickle(head: bytes, file: BufferedIOBase) -> bool:
+    """Tells a pickle of protocol 0 or 1, which says so by its first opcode and its last alone."""
+    at = file.tell()
+    if not re.match(rb"[(\]}]|c[\w.]+\n", head):
+        return False
+    file.seek(-1, 2)
+    last = file.read(1)
+    file.seek(at)
+    return last == b"."
 
 
 def is_graph(head: bytes) -> bool:
@@ -114,6 +128,8 @@ def read_torch(saved: Any, card: dict[str, object]) -> Generator:
         str(key).startswith("decoder.") for key in saved["state_dict"]
     ):
         return read_psp(saved, card)
+    if (state := state_in(saved)) is not None:
+        return read_nvidia_state(state, card)
     return read_rosinality(saved, card)
 
 

@@ -4,12 +4,16 @@ Keys `encoder.*` and `discriminator.*` are optional parts; all others belong to 
 """
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from generators.autoencoder import Autoencoder, AutoencoderConfig
 from generators.base import Generator
@@ -37,6 +41,7 @@ ENCODERS = {
     "pyramid": (Pyramid, PyramidConfig),
     "features": (FeatureEncoder, FeatureEncoderConfig),
 }
+DRAWS = (nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_)  # what torch's own layers call
 
 
 def save_model(generator: Generator, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
@@ -81,12 +86,15 @@ def fill(header: dict, tensors: dict[str, torch.Tensor]) -> Generator:
     """
     try:
         with torch.device("meta"):  # shapes first: no header makes us take memory that its weights do not fill
-            wanted = build(header).state_dict()
+            blank = build(header)
     except Exception as error:  # a header can be wrong in as many ways as there are settings
         why = " ".join(str(error).split())
         raise ModelFileError(f"has settings that no architecture here takes ({why}); make it again") from error
-    check_tensors(tensors, wanted)
-    generator = build(header)
+    if blank.img_channels not in (1, 3):
+        raise ModelFileError(f"draws {blank.img_channels} channels; grey (1) and RGB (3) are read, RGBA is not")
+    check_tensors(tensors, blank.state_dict())
+    with undrawn():
+        generator = build(header)
     generator.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     return generator.eval().requires_grad_(False)
 
@@ -98,8 +106,13 @@ def check_tensors(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tens
         if have != want:
             what = f"{have} for {key}, its settings want {want}"
             raise ModelFileError(f"holds {what}; it is damaged, get it again")
-        if not tensors[key].float().isfinite().all():
+        if not is_finite(tensors[key].float()):
             raise ModelFileError(f"holds values that are not finite in {key}; it is damaged, get it again")
+
+
+def is_finite(values: torch.Tensor) -> bool:
+    """Tells whether all are finite; their sum tells it quickly, unless it overflows."""
+    return bool(values.sum().isfinite() or values.isfinite().all())
 
 
 def build(header: dict) -> Generator:
@@ -114,6 +127,19 @@ def build(header: dict) -> Generator:
             generator.discriminator = Discriminator(DiscriminatorConfig(**as_tuples(header["discriminator"])))
     generator.card = dict(header.get("card") or {})
     return generator
+
+
+class undrawn(TorchFunctionMode):  # noqa: N801 - used as a word, as torch's own contexts are
+    """A context in which modules are made without drawing their weights, as a file's are about to replace them."""
+
+    def __torch_function__(
+        self, func: Callable, types: object, args: Sequence = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs or {})
+        if func in DRAWS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **kwargs or {})
 
 
 def read_file(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -146,4 +172,8 @@ def contents(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 def as_tuples(settings: dict) -> dict:
     """JSON knows only lists; the settings hold tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    return {key: as_tuple(value) for key, value in settings.items()}
+
+
+def as_tuple(value: object) -> object:
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value

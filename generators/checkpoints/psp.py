@@ -1,21 +1,26 @@
 """Checkpoints of pSp, e4e and ReStyle: the decoder becomes the generator, the encoder its first guess."""
 
 import re
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from generators.checkpoints.common import remark
-from generators.checkpoints.ours import check_tensors
+from generators.checkpoints.ours import check_tensors, undrawn
 from generators.checkpoints.rosinality import from_state
 from generators.errors import ModelFileError
-from generators.parts.pyramid import Pyramid, PyramidConfig
+from generators.parts.pyramid import Pyramid, PyramidConfig, shrunk
 from generators.stylegan2 import StyleGAN2
 from generators.unpickle.allowed import StandIn, shown
 
-SHARED = {"Encoder4Editing": True, "ProgressiveBackboneEncoder": True}
-PLAIN = {"GradualStyleEncoder": False, "BackboneEncoder": False}
+SHARED = ("Encoder4Editing", "ProgressiveBackboneEncoder")
+PLAIN = ("GradualStyleEncoder", "BackboneEncoder")
+WHOLE: dict[str, Literal["", "w", "w_plus"]] = {
+    "BackboneEncoderUsingLastLayerIntoW": "w",
+    "SingleStyleCodeEncoder": "w",
+    "BackboneEncoderUsingLastLayerIntoWPlus": "w_plus",
+}
 
 
 def read_psp(saved: dict, card: dict[str, object]) -> StyleGAN2:
@@ -38,52 +43,56 @@ def read_psp(saved: dict, card: dict[str, object]) -> StyleGAN2:
 def add_encoder(generator: StyleGAN2, state: dict[str, Tensor], options: dict, average: object) -> str:
     """Give generator the encoder in state; the reason where that cannot be."""
     kind = options.get("encoder_type", "GradualStyleEncoder")
-    if not isinstance(kind, str) or kind not in SHARED | PLAIN:
+    if not isinstance(kind, str) or kind not in (*SHARED, *PLAIN, *WHOLE):
         return f"its kind {shown(kind)} is not read here"
-    config = config_of(generator, state, shared=kind in SHARED)
+    config = config_of(generator, state, kind)
     if isinstance(config, str):
         return config
     with torch.device("meta"):
         wanted = {key: value for key, value in Pyramid(config).state_dict().items() if key not in ("offset", "other")}
     check_tensors(state, wanted)
-    with torch.random.fork_rng(devices=[]):
-        encoder = Pyramid(config)
-    if isinstance(average, Tensor) and options.get("start_from_latent_avg", True):
-        state = state | {"offset": average.float().reshape(-1, config.w_dim).expand(config.num_ws, -1).clone()}
-    else:
-        state = state | {"offset": encoder.offset}
+    start = torch.zeros(config.num_ws, config.w_dim)
+    mean = generator.w_avg.expand(config.num_ws, -1)
+    if isinstance(average, Tensor):
+        rows = average.float().reshape(-1, config.w_dim)
+        mean = (rows if len(rows) == config.num_ws else rows[:1]).expand(config.num_ws, -1).clone()
+        start = mean if options.get("start_from_latent_avg", True) else start
+    own = {"offset": start}
     if config.feedback:
-        mean = generator.render(generator.w_avg[None])
-        size = (config.img_resolution, config.img_resolution)
-        state["other"] = F.interpolate(mean, size, mode="bilinear", antialias=True)[0]
-    encoder.load_state_dict(state)
+        own["other"] = shrunk(generator.render(mean[None]), config.img_resolution)[0]
+    with undrawn():
+        encoder = Pyramid(config)
+    encoder.load_state_dict({key: value.float() for key, value in state.items()} | own, assign=True)
     generator.encoder = encoder.eval().requires_grad_(False)
     return ""
 
 
-def config_of(generator: StyleGAN2, state: dict[str, Tensor], *, shared: bool) -> PyramidConfig | str:
+def config_of(generator: StyleGAN2, state: dict[str, Tensor], kind: str) -> PyramidConfig | str:
     """The encoder's settings, from the shapes of its weights; or why it does not fit the generator."""
+    whole, layers = WHOLE.get(kind, ""), generator.num_ws
     try:
         seen = state["input_layer.0.weight"].shape[1]
         widths, units = stages(state)
         squeezed = state["body.0.res_layer.5.fc1.weight"].shape[0]
-        heads = [len(re.findall(rf"styles\.{i}\.convs\.\d+\.weight", " ".join(state))) for i in range(generator.num_ws)]
-        style = state["styles.0.linear.weight"].shape[0]
+        style = state["linear.weight" if whole else "styles.0.linear.weight"].shape[0]
     except (KeyError, IndexError) as error:
         raise ModelFileError(f"has an encoder without {error}; it is damaged, get it again") from error
+    heads = [len(re.findall(rf"styles\.{i}\.convs\.\d+\.weight", " ".join(state))) for i in range(layers)]
     if seen not in (3, 6) or generator.img_channels != 3:
         return f"it sees {seen} channels, not an image"
-    if set(heads) - {4, 5, 6} or f"styles.{len(heads)}.linear.weight" in state or style != generator.w_dim:
-        return f"its styles do not fit the generator's {generator.num_ws} of {generator.w_dim} numbers"
+    fits = style == generator.w_dim * (layers if whole == "w_plus" else 1)
+    if not fits or not whole and (set(heads) - {4, 5, 6} or f"styles.{layers}.linear.weight" in state):
+        return f"its styles do not fit the generator's {layers} of {generator.w_dim} numbers"
     return PyramidConfig(
-        num_ws=generator.num_ws,
+        num_ws=layers,
         w_dim=generator.w_dim,
         widths=widths,
         units=units,
-        halvings=tuple(heads),
+        halvings=() if whole else tuple(heads),
+        whole=whole,
         stem=state["input_layer.0.weight"].shape[0],
         squeeze=max(1, widths[0] // max(1, squeezed)),
-        shared=shared,
+        shared=kind in SHARED,
         feedback=seen == 6,
     )
 

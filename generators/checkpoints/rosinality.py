@@ -3,10 +3,12 @@
 One table of names serves both ways: `from_state` reads such a state dict, `to_state` writes one.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from generators.checkpoints.common import LARGEST, check_size, estimate_mean, remark, stylegan2, taps
+from generators.checkpoints.common import LARGEST, check_size, estimate_mean, filters_of, remark, stylegan2
 from generators.errors import ModelFileError
 from generators.parts.ops import fir_kernel
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
@@ -67,8 +69,13 @@ def from_state(state: dict[str, Tensor], w_avg: Tensor | None, card: dict[str, o
             wanted(state, f"{'conv1' if i == 0 else f'convs.{2 * i - 1}'}.conv.weight", 5).shape[1]
             for i in range(blocks)
         ),
-        resample=taps_of(state),
+        **filters(state, blocks),
     )
+    if layers and config.z_dim != config.w_dim:
+        raise ModelFileError(
+            f"maps {config.z_dim} numbers to a w of {config.w_dim}, where stylegan2-pytorch has as many of both; the "
+            "others may be a class embedding: get the file that this one was converted from"
+        )
     if config.img_resolution > LARGEST:
         raise ModelFileError(f"is for {config.img_resolution} px; {LARGEST} px is the most that is read")
     tensors = {}
@@ -101,9 +108,10 @@ def to_state(generator: StyleGAN2) -> dict[str, Tensor]:
         for axis in axes:
             value = value.unsqueeze(axis)
         state[theirs] = value.detach().clone()
-    kernel = 4 * fir_kernel(config.resample)
-    state |= {f"convs.{2 * i}.conv.blur.kernel": kernel.clone() for i in range(blocks - 1)}
-    return state | {f"to_rgbs.{i}.upsample.kernel": kernel.clone() for i in range(blocks - 1)}
+    for i in range(blocks - 1):
+        for key, line in zip(kernels_at(i), config.taps_at(8 << i), strict=True):
+            state[key] = 4 * fir_kernel(line)
+    return state
 
 
 def noise_sizes(blocks: int) -> list[tuple[str, int]]:
@@ -122,9 +130,15 @@ def mapping_of(state: dict[str, Tensor]) -> list[str]:
     return keys[: next(i for i, key in enumerate([*keys, ""]) if key not in state)]
 
 
-def taps_of(state: dict[str, Tensor]) -> tuple[float, ...]:
-    """The low-pass filter that all enlargements share."""
-    return taps(next((value for key, value in state.items() if key.endswith(".kernel")), None))
+def filters(state: dict[str, Tensor], blocks: int) -> dict[str, Any]:
+    """The settings of the low-pass filters: one for all, or one for each doubling where they differ."""
+    found = [[state.get(key) for key in kernels_at(i)] for i in range(blocks - 1)]
+    return filters_of([conv for conv, _ in found], [rgb for _, rgb in found])
+
+
+def kernels_at(index: int) -> tuple[str, str]:
+    """The names of the filters of a doubling: of features, and of the picture."""
+    return f"convs.{2 * index}.conv.blur.kernel", f"to_rgbs.{index}.upsample.kernel"
 
 
 def wanted(state: dict[str, Tensor], key: str, dims: int) -> Tensor:

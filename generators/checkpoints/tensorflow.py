@@ -79,14 +79,9 @@ def refuse(values: dict) -> None:
 def read_stylegan2(values: dict[str, Tensor], settings: dict, card: dict[str, object]) -> Generator:
     try:
         tensors = renamed(values)
-        config = config_of(tensors, settings)
+        config = config_of(tensors, settings | {"joint": "mapping/LabelConcat/weight" in values})
     except (KeyError, RuntimeError, IndexError) as error:
         raise ModelFileError(f"has no whole StyleGAN2 in it ({error}); it is damaged, get it again") from error
-    if "mapping/LabelConcat/weight" in values:
-        raise ModelFileError(
-            "joins labels and z before it normalises them, which is not supported; "
-            "conditional generators of StyleGAN2-ADA are"
-        )
     for name in ("nonlinearity", "mapping_nonlinearity"):
         if settings.get(name, "lrelu") != "lrelu":
             raise ModelFileError(f"uses {shown(settings[name])} as its {name}; lrelu is wanted")
@@ -117,6 +112,7 @@ def config_of(tensors: dict[str, Tensor], settings: dict) -> StyleGAN2Config:
         mapping_layers=depth,
         mapping_lr=float(settings.get("mapping_lrmul", 0.01)),
         mapping_width=inner if depth > 1 and inner != w_dim else None,
+        embed_joint=settings["joint"],
         embed_dim=None if embed is None or embed.shape[0] == w_dim else embed.shape[0],
         channels=tuple(tensors[f"blocks.{i}.conv1.weight"].shape[0] for i in range(blocks)),
         architecture="resnet" if skip else plain,
@@ -143,6 +139,8 @@ def renamed(values: dict[str, Tensor]) -> dict[str, Tensor]:
             ours[f"map.layers.{found[1]}.{found[2]}"] = value.T if found[2] == "weight" else value
         elif network == "mapping" and (found := re.fullmatch(r"LabelEmbed/(weight|bias)", rest)):
             ours[f"map.embed.{found[1]}"] = value.T if found[1] == "weight" else value
+        elif name == "mapping/LabelConcat/weight":  # whose code neither scales nor shifts it
+            ours |= {"map.embed.weight": value.T * len(value) ** 0.5, "map.embed.bias": value.new_zeros(value.shape[1])}
         elif rest == "4x4/Const/const":
             ours["start"] = value
         elif found := re.fullmatch(r"noise(\d{1,2})", rest):

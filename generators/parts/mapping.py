@@ -22,8 +22,10 @@ class Mapping(nn.Module):
         width: int | None = None,  # of the inner layers; None: w_dim
         embed_dim: int | None = None,  # numbers that a class label becomes; None: w_dim
         linear: bool = False,  # whether the last layer is without leaky ReLU
+        joint: bool = False,  # whether z and the label are normalised together, as in StyleGAN2's first code
     ) -> None:
         super().__init__()
+        self.joint = joint
         label = (embed_dim or w_dim) if c_dim else 0
         self.embed = EqualLinear(c_dim, label) if label else None
         widths = [z_dim + label, *[width or w_dim] * (layers - 1), w_dim] if layers else []
@@ -36,11 +38,13 @@ class Mapping(nn.Module):
     def forward(
         self, z: Float[Tensor, "batch z_dim"], c: Float[Tensor, "batch c_dim"] | None
     ) -> Float[Tensor, "batch w_dim"]:
-        x = normalize_2nd_moment(z.float())
+        x = z.float() if self.joint else normalize_2nd_moment(z.float())
         if self.embed is not None:
             if c is None:
                 raise GeneratorError("this generator is conditional; pass c, one-hot labels (batch, c_dim)")
-            x = torch.cat([x, normalize_2nd_moment(self.embed(c.float()))], dim=1)
+            label = self.embed(c.float())
+            x = torch.cat([x, label if self.joint else normalize_2nd_moment(label)], dim=1)
+        x = normalize_2nd_moment(x) if self.joint else x
         for layer in self.layers:
             x = layer(x)
         return x

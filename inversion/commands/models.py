@@ -188,12 +188,14 @@ def export_model(source: str, out: Path, kind: str) -> None:
     from generators.checkpoints.export import export
 
     generator = generators.load(source)
-    export(generator, out, kind)
+    notes = export(generator, out, kind)
     record = {"file": str(out), "format": kind, "generator": generator.name, "resolution": generator.img_resolution}
     tell(record, "{file}  {format}  {resolution} px".format(**record))
     for part in ("encoder", "discriminator"):
         if getattr(generator, part) is not None:
             say(f"left out: the {part}")
+    for note in notes:
+        say(note)
 
 
 def export_latent(source: str, out: Path, model: str | None) -> None:

@@ -29,6 +29,10 @@ BESIDE = ("noise", "img", "image")  # what stands beside a code and is none
 MODELS = ("g_ema", "G_ema", "state_dict")  # what stands in a model's file
 DEEP = 4  # containers inside of containers
 ROOM = 1 << 20  # bytes that the arrays of a small file may take beyond four times its size
+Z = ("z", "zs")  # what programs call codes that are not mapped yet
+MAP = "map it first (generator.mapping), and save that"
+ENOUGH = 256  # numbers that tell a distribution
+FAR = 4.0  # mean squared standard deviations from the mean of W, which for samples are 1
 ZIP, NUMPY = b"PK\x03\x04", b"\x93NUMPY"  # how files begin
 PICKLE = b"\x80"
 
@@ -59,6 +63,8 @@ def read_latents(path: Path | str, generator: Generator) -> dict[str, Latent]:
         check_tensors(code, space, noise, where)
         latent = Latent(code, space, noise or generator.fixed_noise(len(code)))
         check_fits(generator, latent, where)
+        if found.name in Z or looks_like_z(code, generator):
+            raise LatentFileError(f"{where}: holds z codes, as it seems, where w is read; {MAP}")
         latents[found.name or path.stem] = latent.to(generator.w_avg.device)
     return latents
 
@@ -100,7 +106,22 @@ def interpret(
         return value.reshape(-1, num_ws, w_dim), LatentSpace.W_PLUS
     if value.shape[-1:] == (w_dim,) and (value.ndim in (1, 2) or (value.ndim == 3 and value.shape[1] == 1)):
         return value.reshape(-1, w_dim), LatentSpace.W
+    if generator.z_dim != w_dim and value.shape[-1:] == (generator.z_dim,):
+        raise LatentFileError(f"{where}: latent is {tuple(value.shape)}, as wide as z, where w is read; {MAP}")
     raise misfit(where, "latent", tuple(value.shape), generator, (("batch", num_ws, w_dim), ("batch", w_dim)))
+
+
+def looks_like_z(code: Float[Tensor, "*batch w_dim"], generator: Generator) -> bool:
+    """Tell whether codes are N(0, 1) by their first four moments, and far from where w lies.
+
+    Under some 250 numbers there is no telling.
+    """
+    x, n = code.double().flatten(), code.numel()
+    expected = ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96))  # of x^k: its mean, and its variance
+    if n < ENOUGH or any(abs(float((x**k).mean()) - mean) > 5 * (var / n) ** 0.5 for k, mean, var in expected):
+        return False
+    apart = generator.statistics().enter(code.to(generator.w_avg.device))
+    return float(apart.square().mean()) > FAR
 
 
 def read_arrays(path: Path) -> list[ForeignArray]:

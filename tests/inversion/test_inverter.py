@@ -16,8 +16,9 @@ from inversion import inverter, loop
 from inversion.config import RECIPES, InvertConfig, LatentSpace, recipe
 from inversion.errors import SettingsError
 from inversion.guess import first_guess
-from inversion.inverter import Inverter, best_start, invert, steps_of
+from inversion.inverter import Inverter, invert
 from inversion.latent import at_a_time, mean_latent, sample_latent, synthesize
+from inversion.loop import best_start, steps_of
 from inversion.metrics import psnr
 from inversion.target import Target, load_target, stacked
 

@@ -13,18 +13,7 @@ from inversion.guess import random_guess
 from inversion.latent import Latent
 from inversion.loop import OPTIMIZERS, Jitter, Step, better, check_budget, descend, lr_ramp, optimize, whiten_
 from inversion.losses import Candidate, TermContext, objective
-from tests.inversion.descents import PIXEL, SPACES, run, settings, targets
-
-
-def table(values):
-    """An objective whose totals are given, a row a step and a column an image, whatever the latent."""
-    rows = iter(values)
-    return {"table": (1.0, lambda candidate: 0 * candidate.ws.sum(dim=(1, 2)) + torch.tensor(next(rows)))}
-
-
-def scripted(generator, values, **changes):
-    config = settings(steps=len(values) - 1, **changes)
-    return list(descend(generator, random_guess(generator, len(values[0]), config.space, 0), table(values), config))
+from tests.inversion.descents import PIXEL, SPACES, run, scripted, settings, targets
 
 
 @pytest.mark.parametrize("moves", [{}, {"optimize_noise": True}, {"detail": 0.4}])

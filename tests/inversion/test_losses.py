@@ -169,6 +169,12 @@ def test_autocorrelation_of_a_constant_map():
     torch.testing.assert_close(found, torch.tensor([34.0]))
 
 
+def test_autocorrelation_as_the_authors_programs_have_it():
+    # At 32, 16 and 8 px, where averages are not doubled: 3 * 2 for ones; as the paper has it, 2 + 2 * 4^2 + 2 * 16^2.
+    candidate = candidate_of(noise=(torch.ones(1, 1, 32, 32),))
+    assert [TERMS[name](None)(candidate).item() for name in ("noise-code", "noise")] == [6.0, 546.0]
+
+
 def test_white_noise_has_next_to_no_autocorrelation():
     white = draw(4, 1, 64, 64)
     blurred = nn.functional.avg_pool2d(white, 3, stride=1, padding=1) * 3

@@ -179,7 +179,7 @@ def nvidia_block(block, generator):
             continue
         affine = {} if name == "skip" else {"affine": linear(layer.affine)}
         own = {"weight": layer.weight.data} | ({} if name == "skip" else {"bias": layer.bias.data})
-        noise = {"resample_filter": kernel}
+        noise = {"resample_filter": layer.up_kernel if name.startswith("conv") else kernel}
         if name.startswith("conv"):
             own["noise_strength"] = layer.noise_strength.data
             noise["noise_const"] = layer.noise_const

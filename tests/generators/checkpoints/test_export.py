@@ -8,8 +8,9 @@ import torch
 from generators import load
 from generators.autoencoder import Autoencoder, AutoencoderConfig
 from generators.checkpoints import export as export_module
-from generators.checkpoints.export import export
+from generators.checkpoints.export import export, strange_to_stylegan2_pytorch
 from generators.errors import GeneratorError, WriteError
+from generators.stylegan2 import StyleGAN2Config
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config
 from tests.conftest import tiny_generator
 
@@ -97,6 +98,29 @@ def test_what_stylegan2_pytorch_cannot_hold_is_named(settings, what, tmp_path):
     with pytest.raises(GeneratorError, match=f"tiny has .*{what}.* stylegan2-pytorch knows no such thing; choose onnx"):
         export(tiny_generator(**settings), tmp_path / "tiny.pt", "stylegan2-pytorch")
     assert not list(tmp_path.glob("*.pt"))
+
+
+def test_a_bound_that_acts_is_no_plain_stylegan2(tmp_path):
+    g = tiny_generator(conv_clamp=1.0)
+    with pytest.raises(GeneratorError, match=r"tiny draws other pictures without .* bound of 1 .* choose onnx"):
+        export(g, tmp_path / "g.pt", "stylegan2-pytorch")
+    g = tiny_generator(conv_clamp=256.0)
+    export(g, tmp_path / "g.pt", "stylegan2-pytorch")
+    again, w = load(tmp_path / "g.pt"), g.sample_w(2, 5)
+    torch.testing.assert_close(again.render(w), g.render(w))
+
+
+def test_sizes_that_its_code_does_not_make_are_told():
+    def told(**settings):
+        return strange_to_stylegan2_pytorch(StyleGAN2Config(**settings))
+
+    assert told() == [] and told(img_resolution=32, channel_base=16384) == []
+    assert told(channel_base=16384) == ["stylegan2-pytorch loads it with channel_multiplier=1"]
+    assert "256, 128, 64, 32), so change" in told(channel_max=256)[0] and len(told(channel_max=256)) == 1
+    assert [line.partition(";")[0] for n in (1, 4) for line in told(img_channels=n)] == [
+        "it draws 1 channel of colour",
+        "it draws 4 channels of colour",
+    ]
 
 
 def test_other_architectures_are_refused(tmp_path):

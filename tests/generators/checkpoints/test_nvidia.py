@@ -47,7 +47,7 @@ def test_nvidia_pickles_render_what_they_were_made_of(tmp_path, settings):
     same(load_model(tmp_path / "ours.safetensors"), wanted, c)
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", range(6))
 def test_every_protocol(tmp_path, protocol):
     wanted = tiny_generator()
     same(read_checkpoint(write(tmp_path / "a", dumped(nvidia(wanted), protocol))), wanted)

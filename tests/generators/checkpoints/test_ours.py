@@ -3,13 +3,15 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from generators import load
 from generators.checkpoints import ours as files
-from generators.checkpoints.ours import FORMAT, load_model, read_file, save_model
+from generators.checkpoints.ours import FORMAT, assemble, load_model, read_file, save_model, undrawn
 from generators.errors import GeneratorError, ModelFileError, WriteError
 from generators.parts.discriminator import Discriminator, DiscriminatorConfig, features_alone
 from generators.parts.encoder import Encoder, EncoderConfig
+from generators.parts.ops import EqualLinear
 from tests.conftest import tiny_generator
 
 
@@ -46,6 +48,16 @@ def refused(path, words):
     message = str(caught.value)
     assert message.startswith(f"{path} ") and message.count(str(path)) == 1 and "\n" not in message
     return message
+
+
+def test_a_file_is_built_without_drawing_weights_or_copying_its_own():
+    wanted = tiny_generator()
+    tensors, state = dict(wanted.state_dict()), torch.random.get_rng_state()
+    found = assemble("stylegan2", wanted.config, tensors, {})
+    assert all(value.data_ptr() == tensors[key].data_ptr() for key, value in found.state_dict().items())
+    with undrawn():
+        nn.Sequential(nn.Linear(4, 4), nn.Conv2d(4, 4, 3), EqualLinear(4, 4))
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_round_trip_is_exact(saved):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from generators.checkpoints.open import read_checkpoint
+from generators.checkpoints.ours import load_model, save_model
 from generators.checkpoints.tensorflow import layer
 from generators.parts.ops import fir, fir_kernel, modulated_conv2d
 from tests.conftest import tiny_generator
@@ -66,6 +67,25 @@ def test_tensorflow_without_noise_or_with_the_names_of_growing_networks(tmp_path
     torch.testing.assert_close(found.synthesis(ws, found.sample_noise(2, 0)), wanted.synthesis(ws, wanted.no_noise(2)))
     whole[2].static_kwargs["nonlinearity"] = "relu"
     refused(write(tmp_path / "relu", dumped(whole)), "'relu' as its nonlinearity; lrelu is wanted")
+
+
+def test_labels_as_the_code_of_2019_has_them(tmp_path):
+    wanted = with_mean(tiny_generator(c_dim=3, embed_joint=True, mapping_layers=1))
+    whole, table = tensorflow(wanted), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    held = whole[2].components["mapping"].variables
+    held[:] = [("LabelConcat/weight", table.numpy()), *(pair for pair in held if "LabelEmbed" not in pair[0])]
+    found = read_checkpoint(write(tmp_path / "m", dumped(whole)))
+    z = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.cat([z, table], dim=1)  # class i for image i
+    x = x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+    layer = wanted.map.layers[0]
+    y = x @ layer.weight.T * (0.01 / 16**0.5) + layer.bias * 0.01
+    torch.testing.assert_close(found.mapping(z, torch.eye(3))[:, 0], torch.where(y < 0, 0.2 * y, y) * 2**0.5)
+    wanted.map.embed.weight.copy_(table.T * 3**0.5)
+    wanted.map.embed.bias.zero_()
+    same(found, wanted, torch.eye(3)[:2])
+    save_model(found, tmp_path / "ours")
+    same(load_model(tmp_path / "ours"), wanted, torch.eye(3)[:2])
 
 
 def test_older_generators_are_named(tmp_path):

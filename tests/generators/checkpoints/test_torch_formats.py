@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from generators.checkpoints.open import read_checkpoint
-from generators.checkpoints.ours import load_model, save_model
+from generators.checkpoints.ours import save_model
 from generators.checkpoints.rosinality import to_state
-from generators.parts.pyramid import Pyramid, PyramidConfig
 from tests.conftest import tiny_generator
-from tests.generators.checkpoints.foreign import saved
+from tests.generators.checkpoints.foreign import dumped, nvidia, saved
 from tests.generators.checkpoints.reading import refused, rendered, same, with_mean, write
 
 CHECKPOINTS = Path(__file__).resolve().parents[4] / "shared" / "checkpoints"
@@ -76,64 +75,41 @@ def test_state_dicts_that_do_not_fit(tmp_path):
     refused(write(tmp_path / "e", saved({"g_ema": state})), "not finite")
 
 
-# pSp, e4e, ReStyle
-
-FACES = {"widths": (4, 8, 12, 16), "units": (1, 2, 1, 1), "stem": 4, "squeeze": 2, "img_resolution": 256}
-
-
-def encoded(generator, **settings):
-    config = PyramidConfig(num_ws=generator.num_ws, w_dim=8, **FACES | settings)
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        encoder = Pyramid(config)
-        for value in encoder.state_dict().values():
-            if value.dtype == torch.float32:
-                value.normal_().mul_(0.5).abs_()
-    return encoder.eval().requires_grad_(False)
+OWN = {
+    "resample_conv": ((1.0, 2.0, 3.0, 1.0), (1.0, 1.0)),
+    "resample_rgb": ((1.0, 3.0, 3.0, 1.0), (2.0, 1.0, 3.0, 2.0)),
+}
 
 
-def psp_file(generator, encoder, **options):
-    inner = {k: v for k, v in encoder.state_dict().items() if k not in ("offset", "other")}
-    state = {f"encoder.{k}": v for k, v in inner.items()} | {f"decoder.{k}": v for k, v in to_state(generator).items()}
-    average = generator.w_avg.repeat(generator.num_ws, 1)
-    return saved({"state_dict": state, "latent_avg": average, "opts": {"start_from_latent_avg": True} | options})
-
-
-@pytest.mark.parametrize(
-    "kind, settings",
-    [
-        ("GradualStyleEncoder", {"halvings": (4, 4, 4, 5, 5, 6)}),
-        ("Encoder4Editing", {"halvings": (4, 4, 4, 5, 5, 6), "shared": True}),
-        ("BackboneEncoder", {"halvings": (4,) * 6, "feedback": True}),
-        ("ProgressiveBackboneEncoder", {"halvings": (4,) * 6, "shared": True, "feedback": True}),
-    ],
-)
-def test_the_encoder_becomes_the_first_guess(tmp_path, kind, settings):
+def test_each_enlargement_has_its_own_filter(tmp_path):
     wanted = with_mean(tiny_generator())
-    encoder = encoded(wanted, **settings)
-    found = read_checkpoint(write(tmp_path / "m", psp_file(wanted, encoder, encoder_type=kind)))
-    same(found, wanted)
-    assert isinstance(found.encoder, Pyramid) and found.encoder.config == encoder.config
-    encoder.offset.copy_(wanted.w_avg.expand(6, -1))
-    if encoder.config.feedback:
-        encoder.other.copy_(found.encoder.other)
-        mean = wanted.synthesis(wanted.w_avg.expand(1, 6, -1), wanted.fixed_noise(1))
-        assert (found.encoder.other.mean((1, 2)) - mean[0].mean((1, 2))).abs().max() < 0.1
-    image = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    torch.testing.assert_close(found.encoder(image), encoder(image))
-    assert (encoder(image) - encoder.offset).abs().max() > 1e-3
-    save_model(found, tmp_path / "ours.safetensors")
-    again = load_model(tmp_path / "ours.safetensors").encoder
-    assert isinstance(again, Pyramid)
-    torch.testing.assert_close(again(image), encoder(image))
+    state, ones = to_state(wanted), torch.tensor([1.0, 2.0, 3.0, 1.0])
+    kernel = 4 * torch.outer(ones, ones) / 49  # of the convolutions alone, as their Generator(blur_kernel=...) makes it
+    state |= {key: kernel for key in state if key.endswith("blur.kernel")}
+    found = read_checkpoint(write(tmp_path / "m", saved({"g_ema": state, "latent_avg": wanted.w_avg})))
+    for block in list(found.blocks)[1:]:
+        torch.testing.assert_close(4 * block.conv0.up_kernel, kernel)
+        torch.testing.assert_close(block.up_kernel, wanted.blocks[1].up_kernel)
+    again = to_state(found)
+    assert all(torch.allclose(again[key], state[key]) for key in state)
 
 
-def test_encoders_that_stay_behind(tmp_path):
-    wanted = tiny_generator()
-    encoder = encoded(wanted, halvings=(4, 4, 4, 5, 5, 6))
-    found = read_checkpoint(write(tmp_path / "a", psp_file(wanted, encoder, encoder_type="ResNetBackboneEncoder")))
-    assert found.encoder is None and "'ResNetBackboneEncoder' is not read" in found.card["left_out"][0]
+@pytest.mark.parametrize("how", ["ours", "stylegan2-pytorch", "nvidia"])
+def test_filters_of_all_layers_go_through_files(tmp_path, how):
+    wanted = with_mean(tiny_generator(**OWN))
+    torch.testing.assert_close(wanted.blocks[1].conv0.up_kernel[1], torch.tensor([2.0, 4.0, 6.0, 2.0]) / 49)
+    data = {
+        "ours": lambda: save_model(wanted, tmp_path / "m") or (tmp_path / "m").read_bytes(),
+        "stylegan2-pytorch": lambda: saved({"g_ema": to_state(wanted), "latent_avg": wanted.w_avg}),
+        "nvidia": lambda: dumped(nvidia(wanted)),
+    }[how]()
+    found = read_checkpoint(write(tmp_path / "m", data))
     same(found, wanted)
-    seven = encoded(tiny_generator(img_resolution=32, channels=(8,) * 4), halvings=(4,) * 8)
-    found = read_checkpoint(write(tmp_path / "b", psp_file(wanted, seven)))
-    assert found.encoder is None and "do not fit" in found.card["left_out"][0]
+    for one, two in zip(list(found.blocks)[1:], list(wanted.blocks)[1:], strict=True):
+        torch.testing.assert_close(one.up_kernel, two.up_kernel)
+
+
+def test_conditional_generators_of_this_layout_are_refused(tmp_path):
+    state = to_state(tiny_generator())
+    state["style.1.weight"] = torch.randn(8, 16)
+    refused(write(tmp_path / "m", saved({"g_ema": state})), "maps 16 numbers to a w of 8.*may be a class embedding")

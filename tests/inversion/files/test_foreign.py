@@ -14,6 +14,7 @@ from inversion.errors import InversionError, LatentFileError
 from inversion.files.foreign import read_latents
 from inversion.files.latent_file import export, load_latent, save
 from inversion.latent import Latent, sample_latent, synthesize
+from tests.conftest import tiny_generator
 
 RNG = np.random.default_rng(0)
 W, W_PLUS = RNG.normal(size=8), RNG.normal(size=(6, 8)).astype(np.float32)  # of the tiny generator: 6 layers, 8 wide
@@ -260,3 +261,29 @@ def test_buffers_are_left_alone(generator, tmp_path):
     latent = load_latent(tmp_path / "a.npy", generator)
     np.save(tmp_path / "a.npy", -W_PLUS)
     assert np.array_equal(latent.code[0], W_PLUS) and isinstance(io.BytesIO(), io.BufferedIOBase)
+
+
+def test_codes_before_the_mapping_are_not_taken_for_w(generator, tmp_path):
+    z = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    np.save(tmp_path / "a.npy", z.numpy())
+    np.savez(tmp_path / "b.npz", w=z.numpy())
+    torch.save(z[:48].reshape(8, 6, 8), tmp_path / "c.pt")
+    for name in ("a.npy", "b.npz", "c.pt"):
+        with pytest.raises(LatentFileError, match=f"{name}: holds z codes, as it seems, where w is read; map it first"):
+            read_latents(tmp_path / name, generator)
+    torch.save({"z": z[:2]}, tmp_path / "named.pt")
+    with pytest.raises(LatentFileError, match=r"named.pt \(z\): holds z codes"):
+        read_latents(tmp_path / "named.pt", generator)
+    narrow = tiny_generator(z_dim=4)
+    np.save(tmp_path / "narrow.npy", np.zeros((3, 4), np.float32))
+    with pytest.raises(LatentFileError, match=r"latent is \(3, 4\), as wide as z, where w is read"):
+        read_latents(tmp_path / "narrow.npy", narrow)
+
+
+def test_codes_that_are_w_are_read_whatever_they_look_like(generator, tmp_path):
+    np.save(tmp_path / "w.npy", generator.sample_w(64, 3).numpy())
+    assert read_latents(tmp_path / "w.npy", generator)["w"].code.shape == (64, 8)
+    z = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    plain = tiny_generator(mapping_layers=0)  # whose w is z of length one
+    np.save(tmp_path / "z.npy", z.numpy())
+    assert torch.equal(read_latents(tmp_path / "z.npy", plain)["z"].code, z)
