@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from generators.base import Generator
 from generators.checkpoints.companion import attach
 from generators.checkpoints.nvidia import read_nvidia
 from generators.checkpoints.nvidia_state import read_nvidia_state, state_in
 from generators.checkpoints.openvino import is_wheel, read_openvino
-from generators.checkpoints.ours import load_model, save_model
+from generators.checkpoints.ours import load_model, read_tensors, save_model
 from generators.checkpoints.psp import read_psp
 from generators.checkpoints.rosinality import read_rosinality
 from generators.checkpoints.tensorflow import is_network, read_tensorflow
+from generators.checkpoints.wrappers import nvidia_state, unwrapped
 from generators.errors import ModelFileError, WriteError, naming
 from generators.storage import cache_folder, is_file, sha256_of
+from generators.unpickle.allowed import StandIn
 from generators.unpickle.machine import read_pickle, refusals
 from generators.unpickle.torch_save import LEGACY, ZIP, load_storage, load_torch
 
@@ -89,6 +92,8 @@ def read(path: Path, card: dict[str, object]) -> Generator:
             return read_openvino(path, card)
         if head.startswith((ZIP, LEGACY)):
             return read_torch(load_torch(file), card)
+        if head[8:9] == b"{":
+            return read_torch(read_tensors(path)[1], card)
         if head.startswith(b"\x80") or is_old_pickle(head, file):
             return read_tree(read_pickle(file, storage=load_storage), card)
     start = head.lstrip().lower()
@@ -122,14 +127,15 @@ def read_tree(tree: Any, card: dict[str, object]) -> Generator:
 
 def read_torch(saved: Any, card: dict[str, object]) -> Generator:
     """The generator in what a file of torch.save held."""
+    if isinstance(saved, StandIn) or isinstance(saved, dict) and isinstance(saved.get("G_ema"), StandIn):
+        return read_tree(saved, card)  # a module as NVIDIA's code pickles it, in another wrapping
     if not isinstance(saved, dict):
         raise ModelFileError(f"holds a {type(saved).__name__}, not a model's weights by name; is it a latent?")
-    if isinstance(saved.get("state_dict"), dict) and any(
-        str(key).startswith("decoder.") for key in saved["state_dict"]
-    ):
-        return read_psp(saved, card)
-    if (state := state_in(saved)) is not None:
+    if (state := nvidia_state(saved) or state_in(saved)) is not None:
         return read_nvidia_state(state, card)
+    saved = unwrapped(saved)
+    if isinstance(saved.get("state_dict"), dict):
+        return read_psp(saved, card)
     return read_rosinality(saved, card)
 
 
@@ -153,9 +159,14 @@ def describe(generator: Generator) -> dict[str, object]:
 
 
 def is_ours(path: Path) -> bool:
-    """Tells a file that is laid out as safetensors, by the length of a header, and the header's first brace."""
+    """Tells a file that is laid out as safetensors, but for those that say to be another's, or nobody's."""
     try:
         with path.open("rb") as file:
-            return file.read(9)[8:] == b"{"
+            if file.read(9)[8:] != b"{":
+                return False
+        with safe_open(path, "pt") as f:
+            return str((f.metadata() or {}).get("format")).startswith("latent-")
+    except SafetensorError:
+        return True  # whose reader says what is wrong with it
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror or error})") from error

@@ -150,14 +150,7 @@ def read_file(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 def contents(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """`read_file`, whose errors go on from the file's name."""
-    try:
-        with safe_open(path, "pt") as f:
-            metadata = f.metadata() or {}
-            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 - not a dict
-    except FileNotFoundError as error:
-        raise ModelFileError("is no file; `latent generators` lists what can be loaded") from error
-    except (OSError, SafetensorError) as error:
-        raise ModelFileError(f"is not a readable model file ({error}); cut short, or another kind") from error
+    metadata, tensors = read_tensors(path)
     if metadata.get("format") != FORMAT:
         found = metadata.get("format")
         raise ModelFileError(f"has format {found!r}, wanted {FORMAT!r}; a latent goes where a photograph goes")
@@ -168,6 +161,17 @@ def contents(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     if not isinstance(header, dict):
         raise ModelFileError(f"has a header that is no JSON object: {header!r:.40}; it is damaged, get it again")
     return header, tensors
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Metadata and tensors of any .safetensors file; errors go on from the file's name."""
+    try:
+        with safe_open(path, "pt") as f:
+            return f.metadata() or {}, {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 - not a dict
+    except FileNotFoundError as error:
+        raise ModelFileError("is no file; `latent generators` lists what can be loaded") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(f"is not a readable model file ({error}); cut short, or another kind") from error
 
 
 def as_tuples(settings: dict) -> dict:
