@@ -55,8 +55,8 @@ def align(image: Image.Image, size: int, face: int | None = None) -> tuple[Image
     """Cut a face out as FFHQ does: upright, eyes and mouth in fixed places, size x size pixels.
 
     face: counted from the left, starting at 1; None is the largest. What lies beyond the photograph's border is its
-    reflection. A face that lies on its side, or may be none, is taken with a note. FaceError if there is no face, or not
-    that one.
+    reflection. A face that lies on its side, or may be none, is taken with a note. FaceError if there is no face, or
+    not that one.
     """
     photo = read_image(image)
     faces = find_faces(photo)

@@ -74,7 +74,7 @@ def test_what_is_missing_is_told(tmp_path):
     (late,) = pictures(tmp_path / "me.jpg")  # so that it stops no other
     with pytest.raises(ImageError, match="me.jpg does not exist"):
         late.read()
-    with pytest.raises(ImageError, match="holds no picture; it needs files that end in .bmp, .gif"):
+    with pytest.raises(ImageError, match="holds no picture; it needs files of JPEG, PNG"):
         pictures(tmp_path)
     (tmp_path / "a.zip").write_bytes(b"PK but not really")
     with pytest.raises(ImageError, match="a.zip is damaged, or no zip"):
