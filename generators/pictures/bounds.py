@@ -21,7 +21,9 @@ MAX_PARTS = 20_000  # segments of a JPEG, chunks of a PNG that hold no pixels, s
 MAX_SCANS, MAX_SCANNED = 100, 600_000_000  # of a progressive JPEG; pixels times scans
 DECODER = {"WEBP": 12, "AVIF": 8, "JPEG2000": 16, "TIFF": 4, "GIF": 4}  # bytes a pixel that decoders take beside it
 SMALLER = {"JPEG2000": 30_000_000, "AVIF": 60_000_000}  # pixels, where decoders are slow
-IN_PYTHON = {"bmp_rle": 8_000_000, "ppm": 2_000_000, "ppm_plain": 2_000_000}  # pixels, for decoders in Python
+IN_PYTHON = {"bmp_rle": 2_000_000, "ppm": 1_500_000, "ppm_plain": 2_000_000}  # pixels, for decoders in Python
+RUNS, MAX_RUNS = (b"\1\0\0\0", b"\2\0\0\0"), 8 << 20  # a BMP's kinds that are decoded run by run; bytes
+COMMENT, MAX_HEADER = re.compile(rb"#[^\r\n]*[\r\n]?"), 4096  # of a PPM
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
@@ -50,10 +52,14 @@ def check_file(data: bytes, kind: str | None, name: str) -> None:
         check_chunks(data, name)
     elif kind == "TIFF":
         check_directory(data, name)
+    elif kind == "BMP" and data[30:34] in RUNS and len(data) > MAX_RUNS:
+        raise ImageError(f"{name} is a BMP in runs of {len(data) >> 20} MB, which takes too long; save it as PNG")
+    elif kind == "PPM" and len(COMMENT.sub(b"", data[:MAX_HEADER]).split()) < (3 if data[1:2] in b"14" else 4):
+        raise ImageError(f"{name} has no size in its first {MAX_HEADER} bytes; save it again as PNG")
 
 
-def check_size(image: Image.Image, size: int, name: str, *, turned: bool) -> None:
-    """ImageError for a picture that is opened, and would take too much to decode; size is that of its file."""
+def check_size(image: Image.Image, name: str) -> None:
+    """ImageError for a picture that is opened and of too many pixels."""
     wide, pixels = f"{name} is {image.width} x {image.height} pixels", image.width * image.height
     if not pixels:
         raise ImageError(f"{wide}; a photograph has at least one")
@@ -67,6 +73,11 @@ def check_size(image: Image.Image, size: int, name: str, *, turned: bool) -> Non
     most = min(SMALLER.get(kind, MAX_PIXELS), IN_PYTHON.get(codec, MAX_PIXELS))
     if pixels > most:
         raise ImageError(f"{wide}, which takes too long to decode in this format; save it as PNG or JPEG")
+
+
+def check_memory(image: Image.Image, size: int, name: str, *, turned: bool) -> None:
+    """ImageError for a picture that would take too much memory to decode and turn; size is that of its file."""
+    wide, pixels = f"{name} is {image.width} x {image.height} pixels", image.width * image.height
     need = pixels * (bytes_of(image.mode) + (0 if image.mode == "RGB" else 4) + beside(image, turned)) + size
     if need > MAX_BYTES:
         few = f"{pixels * MAX_BYTES / need / 1e6:.0f} megapixels"

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from generators.errors import ImageError
-from generators.pictures.bounds import MAX_FILE, MOST, check_file, check_size, scans_of
+from generators.pictures.bounds import MAX_FILE, MOST, check_file, check_memory, check_size, scans_of
 from generators.pictures.colour import to_srgb
 from generators.pictures.formats import HEAD, NAMES, READS, WRITES, format_of, unidentified
 from generators.shapes import Float, UInt8
@@ -136,7 +136,9 @@ def _decode(picture: bytes | Image.Image, name: str) -> tuple[Image.Image, list[
         if isinstance(picture, bytes):
             image = _loaded(picture, name)
         else:
-            check_size(picture, 0, name, turned=_is_turned(picture))
+            check_size(picture, name)
+            picture.load()  # here, as its EXIF hides what is wrong with its pixels
+            check_memory(picture, 0, name, turned=_is_turned(picture))
             image = picture.copy()  # also loads it
         _turn_upright(image)
         return to_srgb(image, name)
@@ -157,7 +159,9 @@ def _loaded(data: bytes, name: str) -> Image.Image:
     kind = format_of(data[:HEAD])
     check_file(data, kind, name)
     image = Image.open(BytesIO(data), formats=READS)
-    check_size(image, len(data), name, turned=_is_turned(image))
+    check_size(image, name)
+    turned = b"eXIf" in data if kind == "PNG" else _is_turned(image)  # Pillow decodes a PNG to look for its EXIF
+    check_memory(image, len(data), name, turned=turned)
     try:
         image.load()
     except OSError:

@@ -70,7 +70,7 @@ class Commands(Group):
 
 
 def check_named(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
-    """SettingsError for a path or name that is empty, as an unset shell variable leaves it; it would mean this folder."""
+    """SettingsError for an empty path or name, as an unset shell variable leaves it: it would mean this folder."""
     try:
         given, _, _ = command.make_parser(ctx).parse_args(list(args))
     except click.ClickException:
