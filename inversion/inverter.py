@@ -223,7 +223,8 @@ def invert(
     align: bool = True,
     face: int | None = None,
 ) -> Inversion:
-    """Find the latent of one photograph: a path, a PIL image, or a tensor (1, 3, h, w) in [-1, 1] of the right size.
+    """Find the latent of one photograph: a path, a PIL image, an array (h, w, 3), the bytes of a file, an open one, or
+    a tensor (1, 3, h, w) in [-1, 1] of the right size.
 
     config replaces the recipe's settings, and its seed; loss replaces its terms, name -> weight; budget is in seconds.
     Raises InversionError's kinds: no face, an unreadable file, an unknown recipe.

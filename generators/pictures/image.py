@@ -3,48 +3,54 @@
 import sys
 import textwrap
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from threading import RLock
+from typing import IO, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from generators.errors import ImageError
+from generators.pictures.bounds import MAX_FILE, MOST, check_file, check_memory, check_size, scans_of
+from generators.pictures.colour import to_srgb
+from generators.pictures.formats import HEAD, NAMES, READS, WRITES, format_of, unidentified
 from generators.shapes import Float, UInt8
 from generators.storage import write_bytes
 
-MAX_PIXELS, MOST = 100_000_000, "100 megapixels"
-READS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-WRITES = {f.lower(): f for f in READS} | {"jpg": "JPEG", "tif": "TIFF"}
+READING = 2  # to be raised when files come to be read as other pixels, so that what was made of the old is not used
 SETTINGS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
-STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # of the formats in READS
 Source = str | Path | BinaryIO | BufferedIOBase
-SOURCE = "source"  # key of Image.info under which a picture carries its name, for messages
+SOURCE, NOTES = "source", "notes"  # keys of Image.info: what a picture is called in messages; what was guessed
+ORIENTATION = 0x0112
+FILL = bytes(range(1, 255))  # goes on where a JPEG ends, to see whether anything was still to come
+QUIET = RLock()  # Python's filter of warnings is one for all threads
 
 
 def read_image(source: Source | Image.Image) -> Image.Image:
-    """Read a photograph as 8-bit RGB, upright; transparency becomes white, "-" is standard input.
+    """Read a photograph as 8-bit sRGB, upright; transparency becomes white, "-" is standard input.
 
-    JPEG, PNG, WebP, TIFF, BMP or the first frame of a GIF, in any depth and colour model, up to 100 megapixels.
-    `source_name` tells the result's name afterwards. A picture that was read here comes back as it is. ImageError if it
-    cannot be read.
+    JPEG, PNG, WebP, TIFF, BMP, AVIF, JPEG 2000, PPM or the first frame of a GIF, in any depth and colour model, by the
+    colour profile that it carries, up to 100 megapixels. `source_name` tells the result's name afterwards, `notes_of`
+    what had to be guessed. A picture that was read here comes back as it is. ImageError if it cannot be read.
     """
     if isinstance(source, Image.Image) and source.mode == "RGB" and SOURCE in source.info:
         return source
     if isinstance(source, Image.Image):
         name, picture = source_name(source), source
     else:
-        name, data = _read_bytes(source)
-        if not data:
-            raise ImageError(f"{name} is empty; a photograph (JPEG, PNG, WebP, TIFF, BMP or GIF) is needed")
-        picture = BytesIO(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata; neither is the user's doing
-        image = _decode(picture, name)
-    image.info = {SOURCE: name}
+        name, picture = _read_bytes(source)
+        if not picture:
+            raise ImageError(f"{name} is empty; a photograph ({NAMES}) is needed")
+    with quiet():
+        image, notes = _decode(picture, name)
+    if isinstance(picture, Image.Image):
+        notes = [*notes_of(picture), *notes]
+    image.info = {SOURCE: name, NOTES: notes}
     return image
 
 
@@ -53,20 +59,52 @@ def source_name(image: Image.Image) -> str:
     return str(image.info.get(SOURCE) or getattr(image, "filename", "") or "the image")
 
 
+def notes_of(image: Image.Image) -> tuple[str, ...]:
+    """The guesses that a picture was read by, a line each."""
+    return tuple(image.info.get(NOTES, ()))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings of Pillow, of large pictures and odd metadata: neither is the user's doing. One thread at a time."""
+    with QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _read_bytes(source: Source) -> tuple[str, bytes]:
     """A source's name and its content; ImageError if there is none to be had."""
     name = str(source if isinstance(source, str | Path) else getattr(source, "name", "the file"))
     name = "standard input" if source == "-" else name
     try:
         if source == "-":
-            return name, sys.stdin.buffer.read()
+            return name, at_most(sys.stdin.buffer, name)
         if isinstance(source, str | Path):
-            return name, Path(source).read_bytes()
+            return name, file_bytes(source)
         if hasattr(source, "read"):
-            return name, source.read()
+            return name, at_most(source, name)
     except (OSError, ValueError) as error:
         raise ImageError(why_not(name, error)) from error
     raise ImageError(f"a {type(source).__name__} came; pass a path, an open binary file or a PIL image")
+
+
+def file_bytes(path: str | Path) -> bytes:
+    """The bytes of a file, of a photograph's size at most; OSError or ValueError where they cannot be had."""
+    if str(path) == "":
+        raise ImageError("the path is empty; name a photograph, or the folder of some")
+    path = Path(path)
+    if path.exists() and not path.is_dir() and not (path.is_file() and path.stat().st_size <= MAX_FILE):
+        with path.open("rb") as file:  # a pipe or device, which may never end, or a file that is too large
+            return at_most(file, str(path))
+    return path.read_bytes()
+
+
+def at_most(file: IO[bytes] | BufferedIOBase, name: str) -> bytes:
+    """All that a file holds; ImageError where that is more than a photograph does."""
+    data = file.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise ImageError(f"{name} has more than {MAX_FILE >> 20} MB; a photograph is smaller, save it as JPEG or PNG")
+    return data
 
 
 def why_not(place: str, error: Exception) -> str:
@@ -80,77 +118,87 @@ def why_not(place: str, error: Exception) -> str:
             return f"{place} may not be read; check its permissions"
         case OSError() | ValueError():
             return f"{place} cannot be read: {getattr(error, 'strerror', None) or error}; check the path"
-    return f"{place} cannot be read from its zip ({error}); make the zip again"
+    return f"{place} cannot be read from its zip ({why_zip(error)}"
 
 
-def _decode(picture: BytesIO | Image.Image, name: str) -> Image.Image:
-    """Decode, turn upright and convert; the size is judged by the header, before any pixel is decoded."""
+def why_zip(error: Exception) -> str:
+    """Why a file in a zip cannot be read, and what to do."""
+    if "encrypted" in str(error) or "password" in str(error).lower():
+        return "it has a password); make the zip again without one"
+    if isinstance(error, NotImplementedError):
+        return f"{error}, such as Deflate64); unpack it and make it again with Deflate, as most programs do"
+    return f"{error}); make the zip again"
+
+
+def _decode(picture: bytes | Image.Image, name: str) -> tuple[Image.Image, list[str]]:
+    """Decode, turn upright and convert, with notes; the work is judged by the header, before any pixel is decoded."""
     try:
-        image = Image.open(picture, formats=READS) if isinstance(picture, BytesIO) else picture
-        if not image.width * image.height:
-            raise ImageError(f"{name} is {image.width} x {image.height} pixels; a photograph has at least one")
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"{name} is {image.width} x {image.height} pixels; shrink it to at most {MOST}")
-        image.load()
-        return _to_rgb(_upright(image))
+        if isinstance(picture, bytes):
+            image = _loaded(picture, name)
+        else:
+            check_size(picture, name)
+            picture.load()  # here, as its EXIF hides what is wrong with its pixels
+            check_memory(picture, 0, name, turned=_is_turned(picture))
+            image = picture.copy()  # also loads it
+        _turn_upright(image)
+        return to_srgb(image, name)
     except ImageError:
         raise
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, MemoryError):
         raise ImageError(f"{name} is far larger than can be read; shrink it to at most {MOST}") from None
     except UnidentifiedImageError:
-        assert isinstance(picture, BytesIO)
-        raise ImageError(_unidentified(picture.getvalue(), name)) from None
+        assert isinstance(picture, bytes)
+        raise ImageError(unidentified(picture, name)) from None
     except Exception as error:  # Pillow's decoders raise nearly any type on a broken file
         why = textwrap.shorten(str(error), 80) or type(error).__name__
         raise ImageError(f"{name} is damaged or cut off ({why}); save or download it again") from error
 
 
-def _unidentified(data: bytes, name: str) -> str:
-    """Why Pillow did not know the file, as far as its first bytes tell."""
-    if data[4:8] == b"ftyp":
-        return f"{name} is HEIC, AVIF or a video, which cannot be read; convert it to JPEG or PNG"
-    if data.startswith(STARTS):
-        return f"{name} is damaged or cut off (its header cannot be read); save or download it again"
-    return f"{name} is not a JPEG, PNG, WebP, TIFF, BMP or GIF picture; convert it to JPEG or PNG"
+def _loaded(data: bytes, name: str) -> Image.Image:
+    """The picture of a file, decoded."""
+    kind = format_of(data[:HEAD])
+    check_file(data, kind, name)
+    image = Image.open(BytesIO(data), formats=READS)
+    check_size(image, name)
+    turned = b"eXIf" in data if kind == "PNG" else _is_turned(image)  # Pillow decodes a PNG to look for its EXIF
+    check_memory(image, len(data), name, turned=turned)
+    try:
+        image.load()
+    except OSError:
+        whole = _without_end(data, name) if kind == "JPEG" else None
+        if whole is None:
+            raise
+        return whole
+    return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _without_end(data: bytes, name: str) -> Image.Image | None:
+    """A JPEG that lacks its end mark; None unless all pixels are there.
+
+    Where pixels are missing, they come out otherwise when other bytes follow.
+    """
+    scans = scans_of(data, name)
+    if scans.ended or not scans.whole():
+        return None
+    stem = data.rstrip(b"\xff")
+    image, other = (Image.open(BytesIO(stem + more + b"\xff\xd9"), formats=["JPEG"]) for more in (b"", FILL))
+    return image if image.tobytes() == other.tobytes() else None
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Tell whether the EXIF orientation asks for a turn; damaged EXIF counts as none."""
+    try:
+        return image.getexif().get(ORIENTATION, 1) in range(2, 9)
+    except Exception:  # the pixels are good, whatever its metadata says
+        return False
+
+
+def _turn_upright(image: Image.Image) -> None:
     """Turn an image as its EXIF orientation says; damaged EXIF counts as none."""
     try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # the pixels are good, whatever its metadata says
-        return image.copy()
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to 8-bit RGB."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _to_8_bit(image).convert("RGB")
-    if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None  # only in-place conversion gives None
-        return converted
-    if image.mode in ("La", "RGBa"):  # premultiplied
-        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale a 16-bit, 32-bit or float image to 8 bits without clipping.
-
-    They fill the smallest of 1 (floats alone), 255 and 65535 that holds them; what is wider is squeezed.
-    """
-    values = np.asarray(image).astype(np.float32)
-    low, high = min(0.0, float(values.min())), float(values.max())
-    if not np.isfinite(high - low):
-        raise ImageError(f"{source_name(image)} holds values that are not finite; save it as 8 or 16 bits")
-    fulls = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-    full = next((f for f in fulls if high - low <= 1.1 * f), 0.0)  # resampled floats overshoot a little
-    return Image.fromarray(np.rint((values - low) * (255 / max(full, high - low))).astype(np.uint8))
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:  # as above
+        return
 
 
 def to_tensor(image: Image.Image) -> Float[Tensor, "1 3 h w"]:

@@ -1,6 +1,7 @@
 """Where pictures come from: files, folders and their folders, zips, standard input and the bundled digits.
 
-All of them are lists of `Picture`, which are read when they are wanted. What a list holds is told by names alone.
+All of them are lists of `Picture`, which are read when they are wanted. What a list holds is told by names or, where a
+name tells nothing, by the first bytes.
 """
 
 import hashlib
@@ -18,11 +19,11 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from PIL import Image
 
-from generators.errors import ImageError
+from generators.errors import ImageError, note
 from generators.pictures.digits import WORD, Digit, digits
-from generators.pictures.image import WRITES, read_image, why_not
+from generators.pictures.formats import HEAD, NAMES, NO_PICTURES, SUFFIXES, is_other_picture, is_picture
+from generators.pictures.image import at_most, file_bytes, read_image, why_not
 
-SUFFIXES = tuple(sorted(f".{kind}" for kind in WRITES))  # of pictures in a folder or a zip
 HIDDEN = (".", "__MACOSX")  # how names begin that systems and editors leave beside the pictures
 BROKEN = (OSError, ValueError, BadZipFile, zlib.error, RuntimeError, NotImplementedError, KeyError)  # as zipfile fails
 STDIN = "-"
@@ -34,7 +35,7 @@ Value = TypeVar("Value")
 class Content:
     """The bytes of a picture's file, read once."""
 
-    place: str  # as `Picture` tells it
+    place: str  # as `Picture` tells it; "" where the bytes came without a name
     data: bytes
 
     @cached_property
@@ -45,7 +46,8 @@ class Content:
     def image(self) -> Image.Image:
         """The picture, as `read_image` gives it; ImageError if it cannot be read."""
         stream = BytesIO(self.data)
-        stream.name = "standard input" if self.place == STDIN else self.place  # type: ignore[attr-defined]
+        name = "standard input" if self.place == STDIN else self.place
+        stream.name = name or "the file"  # type: ignore[attr-defined]
         return read_image(stream)
 
 
@@ -79,12 +81,15 @@ def pictures(source: str | Path) -> list[Picture]:
     """All that a source holds, sorted by name: a folder and its folders, a zip, or one file, whatever its name.
 
     "-" is standard input, and the word `digits` the bundled ones, unless a file or folder is called so. Names that
-    begin with a dot are left out. ImageError where a folder or a zip holds no picture, or where nothing is of that name
-    and the name is no picture's: a picture that is missing says so when it is read, so that it stops no others.
+    begin with a dot are left out; pictures that cannot be read are left out with a note. ImageError where a folder or a
+    zip holds no picture, or where nothing is of that name and the name is no picture's: a picture that is missing says
+    so when it is read, so that it stops no others.
     """
     path = Path(source)
+    if str(source) == "":
+        raise ImageError("the path is empty; name a photograph, or the folder of some")
     if str(source) == STDIN:
-        return [Picture("stdin", STDIN, sys.stdin.buffer.read, lambda: (0, 0))]
+        return [Picture("stdin", STDIN, partial(at_most, sys.stdin.buffer, "standard input"), lambda: (0, 0))]
     if is_digits(source):
         return digit_pictures()
     if path.is_dir():
@@ -101,7 +106,7 @@ def pictures_of(sources: Iterable[str | Path]) -> list[Picture]:
 
 def lone_file(path: Path) -> Picture:
     """A file as a picture, whatever its name says."""
-    return Picture(path.name, str(path), path.read_bytes, partial(file_stamp, path))
+    return Picture(path.name, str(path), partial(file_bytes, path), partial(file_stamp, path))
 
 
 def existing(path: Path) -> Picture:
@@ -119,14 +124,15 @@ def in_folder(folder: Path) -> list[Picture]:
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     except OSError as error:
         raise ImageError(why_not(str(folder), error)) from error
-    found = [(name, folder / name) for name in shown(names, folder)]
-    return [Picture(name, str(path), path.read_bytes, partial(file_stamp, path)) for name, path in found]
+    found = [(name, folder / name) for name in shown(names, folder, lambda name: file_head(folder / name))]
+    return [Picture(name, str(path), partial(file_bytes, path), partial(file_stamp, path)) for name, path in found]
 
 
 def in_zip(path: Path) -> list[Picture]:
     """The pictures in a zip."""
     try:
-        names = shown(opened(path, file_stamp(path)).namelist(), path)
+        names = [info.filename for info in opened(path, file_stamp(path)).infolist() if not info.is_dir()]
+        names = shown(names, path, partial(member_head, path))
     except FileNotFoundError as error:
         raise ImageError(why_not(str(path), error)) from error
     except BROKEN as error:
@@ -144,13 +150,46 @@ def digit_pictures(part: str | None = None) -> list[Picture]:
     ]
 
 
-def shown(names: Iterable[str], source: Path) -> list[str]:
-    """The names of pictures, sorted, but for hidden ones; ImageError where there is none."""
-    seen = [name for name in names if not any(part.startswith(HIDDEN) for part in Path(name).parts)]
-    wanted = sorted(name for name in seen if Path(name).suffix.lower() in SUFFIXES)
+def shown(names: Iterable[str], source: Path, head_of: Callable[[str], bytes]) -> list[str]:
+    """The names of pictures, sorted, but for hidden ones; a note tells of those that cannot be read.
+
+    ImageError where there is none. head_of gives the first bytes of a file, which tell where its name does not.
+    """
+    seen = sorted(name for name in names if not any(part.startswith(HIDDEN) for part in Path(name).parts))
+    wanted, others = [], []
+    for name in seen:
+        suffix = Path(name).suffix.lower()
+        head = b"" if suffix in SUFFIXES or suffix in NO_PICTURES else head_of(name)
+        if suffix in SUFFIXES or is_picture(name, head):
+            wanted.append(name)
+        elif is_other_picture(name, head):
+            others.append(name)
+    told = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+    if not wanted and others:
+        raise ImageError(f"{source} holds no picture but {told}, which cannot be read; convert to JPEG or PNG")
     if not wanted:
-        raise ImageError(f"{source} holds no picture; it needs files that end in {', '.join(SUFFIXES)}")
+        raise ImageError(f"{source} holds no picture; it needs files of {NAMES}")
+    if others:
+        note(f"left out of {source}: {told}; such files cannot be read, convert them to JPEG or PNG")
     return wanted
+
+
+def file_head(path: Path) -> bytes:
+    """The first bytes of a file; none where they cannot be had."""
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
+
+
+def member_head(path: Path, name: str) -> bytes:
+    """The first bytes of a file in a zip; none where they cannot be had."""
+    try:
+        with opened(path, file_stamp(path)).open(name) as file:
+            return file.read(HEAD)
+    except BROKEN:
+        return b""
 
 
 def is_digits(source: str | Path) -> bool:
@@ -179,8 +218,9 @@ def opened(path: Path, stamp: Stamp) -> ZipFile:
 
 
 def member(path: Path, name: str) -> bytes:
-    """A file in a zip."""
-    return opened(path, file_stamp(path)).read(name)
+    """A file in a zip; ImageError where it unfolds to more than a photograph holds."""
+    with opened(path, file_stamp(path)).open(name) as file:
+        return at_most(file, f"{path}/{name}")
 
 
 def member_stamp(path: Path, name: str) -> Stamp:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from generators.device import free_memory
 from generators.errors import ImageError, TrainingError
-from generators.pictures.image import square_pixels
-from generators.pictures.sources import SUFFIXES, Picture, digit_pictures, fingerprint, is_digits, pictures
+from generators.pictures.formats import NAMES
+from generators.pictures.image import READING, square_pixels
+from generators.pictures.sources import Picture, digit_pictures, fingerprint, is_digits, pictures
 from generators.shapes import Float, Int, UInt8
 from generators.storage import from_json, write_bytes
 from generators.training.distributed import is_main, world
@@ -95,7 +96,7 @@ def load_pictures(
         images, about = read_mapped(files, shape, mapped, watch)
     if not about["sources"]:
         names = ", ".join(map(str, sources))
-        raise TrainingError(f"no readable picture in {names}; give folders or zips of {', '.join(SUFFIXES)}")
+        raise TrainingError(f"no readable picture in {names}{about['why']}; give folders or zips of {NAMES}")
     weights = weights_of(torch.tensor(about["sources"]), len(sources), shares)
     found = {key: about[key] for key in ("resized", "grey", "duplicates")}
     stacked = torch.from_numpy(images[: len(weights)])
@@ -127,13 +128,14 @@ def shuffled(files: Files) -> Files:
 def read_all(files: Files, images: np.ndarray, watch: Watch) -> dict[str, Any]:
     """Fill images from the front with what can be read; gives the source of each, and what was seen on the way."""
     size, channels = images.shape[-1], images.shape[1]
-    about: dict[str, Any] = {"sources": [], "skipped": [], "resized": 0, "grey": 0, "duplicates": 0}
+    about: dict[str, Any] = {"sources": [], "skipped": [], "why": "", "resized": 0, "grey": 0, "duplicates": 0}
     seen: set[bytes] = set()
     for k, picture in watch(files):
         try:
             image = picture.read()
-        except ImageError:
+        except ImageError as error:
             about["skipped"].append(picture.place)
+            about["why"] = about["why"] or f" ({error})"
             continue
         square = square_pixels(image, size, channels)
         images[len(about["sources"])] = square
@@ -170,7 +172,7 @@ def place_for(shape: tuple[int, ...], cache: Path | None, memory: int | None) ->
 def read_mapped(files: Files, shape: tuple[int, ...], path: Path, watch: Watch) -> tuple[np.ndarray, dict[str, Any]]:
     """The pictures as a file that is mapped into memory, and what `read_all` tells; read anew if a source changed."""
     notes = path.with_suffix(".json")
-    key = {"shape": list(shape), "pictures": fingerprint([picture for _, picture in files])}
+    key = {"shape": list(shape), "pictures": fingerprint([picture for _, picture in files]), "reading": READING}
     while (about := read_notes(notes, key)) is None and not is_main():
         sleep(1)  # the main process reads them for all
     if about is not None:

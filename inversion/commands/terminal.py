@@ -1,6 +1,7 @@
 """Words, progress and exit codes, which all commands share. Nothing heavy is imported at the top."""
 
 import errno
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,9 @@ from inversion.watch import Item, StepView, Watch
 
 if TYPE_CHECKING:
     from generators.base import Generator
+
+
+PLACES = {"FILE", "DIR", "FOLDER", "ZIP", "OUT", "NAME", "MODEL", "LATENT", "SOURCE"}  # words for values that are names
 
 
 class Group(click.Group):
@@ -60,6 +64,34 @@ class Commands(Group):
             return None
         found = vars(import_module(self.modules[cmd_name])).values()
         return next(c for c in found if isinstance(c, click.Command) and c.name == cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            check_named(command, click.Context(command, parent=ctx, info_name=name), rest)
+        return name, command, rest
+
+
+def check_named(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
+    """SettingsError for an empty path or name, as an unset shell variable leaves it: it would mean this folder."""
+    try:
+        given, _, _ = command.make_parser(ctx).parse_args(list(args))
+    except click.ClickException:
+        return  # the command tells it itself
+    for param in command.params:
+        value = given.get(param.name or "")
+        if names_a_place(param) and "" in (value if isinstance(value, tuple | list) else [value]):
+            words = (param.metavar or param.name or "").split("...")[0].upper()
+            label = words if isinstance(param, click.Argument) else max(param.opts, key=len)
+            raise SettingsError(f"{label} is empty; is a variable of the shell unset? give a name")
+
+
+def names_a_place(param: click.Parameter) -> bool:
+    """Tell whether a parameter is the name of a file, folder or model."""
+    words = set(re.findall(r"[A-Z]+", param.metavar or ""))
+    return isinstance(param, click.Argument) or isinstance(param.type, click.Path) or bool(words & PLACES)
 
 
 def named_in(arguments: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from generators.base import Generator
+from generators.pictures.image import READING
 from generators.storage import is_file, write_kept
 from inversion.config import InvertConfig
 from inversion.errors import LatentFileError, WriteError
@@ -23,7 +24,7 @@ def entry_of(
 ) -> Path:
     """The file in the cache that is named for all that a latent depends on; photograph is the sha256 of its file."""
     settings = asdict(config) | {"align": align, "face": face}
-    text = json.dumps([photograph, generator.sha256(), settings, VERSION], sort_keys=True)
+    text = json.dumps([photograph, generator.sha256(), settings, VERSION, READING], sort_keys=True)
     return cache / f"{hashlib.sha256(text.encode()).hexdigest()}.latent.safetensors"
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator
-from generators.pictures.image import SOURCE, source_name, to_pil
+from generators.pictures.image import READING, SOURCE, source_name, to_pil
 from generators.pictures.sheet import sheet
 from generators.pictures.sources import Content, Picture, pictures
 from inversion.errors import FaceError, ImageError, InversionError, SettingsError, result_or_error
@@ -70,7 +70,8 @@ def nearest_to(
     names = [name for name, row in rows.items() if row.numbers is not None and not same_file(query, files[name])]
     if not names:
         where = ", ".join(map(str, sources))
-        raise ImageError(f"no picture in {where} can be compared by {metric}; name another folder, or --no-align")
+        why = next((f" ({row.error})" for row in rows.values() if row.error is not None), "")
+        raise ImageError(f"no picture in {where} can be compared by {metric}{why}; name another folder, or --no-align")
     table = torch.stack([row.numbers for name in names if (row := rows[name]).numbers is not None])
     far = mahalanobis(numbers, table) if metric == "whitened" else (table - numbers).norm(dim=1)
     order = far.argsort(stable=True)[:count].tolist()
@@ -107,7 +108,7 @@ def by_code(inverter: Inverter) -> Measure:
     for name, value in sorted(inverter.generator.state_dict().items()):  # the encoder's as well, unlike its sha256
         weights.update(f"{name} {tuple(value.shape)}".encode())
         weights.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    settings = [weights.hexdigest(), asdict(inverter.config), inverter.align, VERSION]
+    settings = [weights.hexdigest(), asdict(inverter.config), inverter.align, VERSION, READING]
 
     def of(photos: Sequence[Content]) -> list[Tensor | InversionError]:
         found = inverter.coded(photos)
@@ -119,7 +120,7 @@ def by_code(inverter: Inverter) -> Measure:
 def by_identity() -> Measure:
     """dlib's descriptors, whatever the generator."""
     of = partial(result_or_error, lambda content: identity_of(content.image()))
-    return Measure(f"identity-{VERSION}", lambda photos: [of(content) for content in photos])
+    return Measure(f"identity-{VERSION}-{READING}", lambda photos: [of(content) for content in photos])
 
 
 def identity_of(image: Image.Image) -> Tensor:

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from generators.errors import ImageError
+from generators.errors import ImageError, Note, TrainingError
 from generators.pictures import image as reader
 from generators.pictures.image import to_tensor
 from generators.pictures.sources import fingerprint, is_digits, pictures, pictures_of, thinned
@@ -74,7 +75,7 @@ def test_what_is_missing_is_told(tmp_path):
     (late,) = pictures(tmp_path / "me.jpg")  # so that it stops no other
     with pytest.raises(ImageError, match="me.jpg does not exist"):
         late.read()
-    with pytest.raises(ImageError, match="holds no picture; it needs files that end in .bmp, .gif"):
+    with pytest.raises(ImageError, match="holds no picture; it needs files of JPEG, PNG"):
         pictures(tmp_path)
     (tmp_path / "a.zip").write_bytes(b"PK but not really")
     with pytest.raises(ImageError, match="a.zip is damaged, or no zip"):
@@ -178,3 +179,65 @@ def test_a_picture_is_read_and_decoded_once(folder, monkeypatch):
     image = one.read()
     assert reader.read_image(image) is image and to_tensor(image).shape == (1, 3, 20, 20)
     assert reads == [folder / "b.png", folder / "c.png"] and len(decoded) == 2
+
+
+def test_a_folder_is_listed_by_content(tmp_path):
+    small = Image.new("RGB", (8, 8), "teal")
+    kinds = {"b.jfif": "JPEG", "c.jpe": "JPEG", "d.avif": "AVIF", "e.ppm": "PPM"}
+    kinds |= {
+        "f.mpo": "MPO",
+        "g.jp2": "JPEG2000",
+        "photo": "PNG",
+        "wrong.heic": "JPEG",
+        "x.dat": "TIFF",
+        "y.tmp": "WEBP",
+    }
+    kinds |= {"z.dib": "BMP", "v.old": "GIF"}
+    for name, kind in kinds.items():
+        small.save(tmp_path / name, kind)
+    others = {"BMW.list": b"BMW and others", "P5.doc": b"P5 is a piano", "a.txt": png(0), "n.json": b"{}"}
+    for name, data in others.items():
+        (tmp_path / name).write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = pictures(tmp_path)
+    assert [picture.name for picture in found] == sorted(kinds)
+    assert all(picture.read().size == (8, 8) for picture in found)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for picture in found:
+            archive.write(tmp_path / picture.name, picture.name)
+    assert [picture.name for picture in pictures(tmp_path / "all.zip")] == sorted(kinds)
+
+
+def test_pictures_that_cannot_be_read_are_named(tmp_path):
+    heic, folder = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", tmp_path / "phone"
+    folder.mkdir()
+    raw = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(raw, "TIFF")  # as a camera's raw file holds a small copy
+    for name, data in {"e.HEIC": heic, "f": heic, "g.nef": raw.getvalue(), "h.psd": b"8BPS", "notes.md": b"x"}.items():
+        (folder / name).write_bytes(data)
+    with pytest.raises(ImageError, match=r"holds no picture but e\.HEIC, f, g\.nef and 1 more, which cannot be read"):
+        pictures(folder)
+    (folder / "a.png").write_bytes(png(0))
+    with pytest.warns(Note, match=r"left out of .*phone: e\.HEIC, f, g\.nef and 1 more;"):
+        assert [picture.name for picture in pictures(folder)] == ["a.png"]
+
+
+@pytest.mark.parametrize("offset, value, why", [((6, 8), 1, "it has a password"), ((8, 10), 9, "Deflate64")])
+def test_zips_that_cannot_be_unpacked_say_why(tmp_path, offset, value, why):
+    path = tmp_path / "some.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", png(0))
+    data = bytearray(path.read_bytes())
+    for magic, at in zip((b"PK\3\4", b"PK\1\2"), offset, strict=True):
+        data[data.find(magic) + at] = value
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=rf"some\.zip/a\.png cannot be read from its zip \(.*{why}"):
+        pictures(path)[0].read()
+    with pytest.raises(TrainingError, match=rf"no readable picture in .*a\.png .*{why}"):
+        load_pictures([path], 8)
+
+
+def test_an_empty_path_is_no_folder():
+    with pytest.raises(ImageError, match="the path is empty"):
+        pictures("")

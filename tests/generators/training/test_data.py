@@ -89,7 +89,7 @@ def test_shares_say_how_often_a_source_is_drawn(tmp_path):
 
 
 def test_sources_that_hold_nothing(tmp_path):
-    with pytest.raises(TrainingError, match="holds no picture; it needs files that end in .bmp, .gif, .jpeg"):
+    with pytest.raises(TrainingError, match="holds no picture; it needs files of JPEG, PNG"):
         load_pictures([tmp_path], 8)
     (tmp_path / "text.zip").write_text("not a zip")
     (tmp_path / "text.png").write_text("not a picture")
