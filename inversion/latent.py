@@ -14,6 +14,8 @@ from generators.pictures.image import to_pil
 from inversion.config import LatentSpace
 from inversion.errors import LatentFileError, SettingsError, SpaceMismatch
 
+MOST_TRUNCATION = 100  # times what samples are away from the average
+
 
 @dataclass(frozen=True)
 class Latent:
@@ -84,6 +86,10 @@ def sample_latent(
         )
     if label is not None and not generator.c_dim:
         raise SettingsError(f"label {label} came; {generator.name} knows no classes, so leave it out")
+    if not abs(truncation_psi) <= MOST_TRUNCATION:
+        raise SettingsError(
+            f"truncation is {truncation_psi:g}; give a number of {-MOST_TRUNCATION} to {MOST_TRUNCATION}, 1 is as it is"
+        )
     rng = torch.Generator().manual_seed(seed)
     z, _ = generator.sample_z(batch, rng)
     c = None if label is None else torch.eye(generator.c_dim, device=z.device)[label].expand(batch, -1)

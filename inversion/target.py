@@ -74,7 +74,7 @@ def checked(generator: Generator, image: Tensor) -> Float[Tensor, "1 channels he
         raise ImageError(f"a tensor of {tuple(image.shape)} came, {generator.name} takes {size}; resize it first")
     if not (image.isfinite() & (image.abs() < 2)).all():
         raise ImageError("the tensor holds values outside of [-1, 1]; scale it, as in pixels / 127.5 - 1")
-    return image.float()
+    return image.clone().float()  # one that was made in inference mode cannot be searched for
 
 
 def stacked(targets: Sequence[Target]) -> Float[Tensor, "batch channels height width"]:

@@ -196,7 +196,7 @@ def resumable(address: str, part: Path) -> tuple[int, str]:
 
 
 def as_header(value: str | None) -> str | None:
-    """What can be sent back as a header; None for what came broken over lines, or in other letters."""
+    """The value as a header can hold it; None for what came broken over lines, or in other letters."""
     return value if value and value.isascii() and value.isprintable() else None
 
 

@@ -51,7 +51,7 @@ def save(latent: Latent, path: Path | str, generator: Generator, history: dict[s
 
 
 def as_bytes(latent: Latent, path: Path, generator: Generator, history: dict[str, Any] | None = None) -> bytes:
-    """What `save` writes as .latent.safetensors; path is what messages name."""
+    """The bytes of a .latent.safetensors, as `save` writes it; path is what messages name."""
     from safetensors.torch import save as to_bytes
 
     check_tensors(latent.code, latent.space, latent.noise, str(path))
@@ -121,7 +121,7 @@ def maker_of(path: Path | str) -> str | None:
 
 
 def header_of(path: Path | str) -> dict[str, Any]:
-    """What a saved latent of ours tells of itself; nothing where it is none, which reading it says."""
+    """The header of a saved latent of ours; nothing where it is none, which reading it says."""
     from safetensors import SafetensorError, safe_open
 
     if Path(path).suffix.lower() != ".safetensors" or not is_file(path):

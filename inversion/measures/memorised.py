@@ -70,8 +70,9 @@ def write_memorised(
 
     sample and training give the picture of a row of the descriptors. path is a .png.
     """
-    from matplotlib.figure import Figure
+    from generators.pictures.figure import figure_class
 
+    Figure = figure_class()
     figure = Figure(figsize=(12, 9.5), layout="constrained")
     figure.suptitle("The samples (left) nearest to a training face (right), and how far they are from it")
     grid = figure.add_gridspec(PAIRS // 4 + 1, 4, height_ratios=[1] * (PAIRS // 4) + [2])
