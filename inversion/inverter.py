@@ -95,6 +95,7 @@ class Inverter:
         yield from steps_of(self.generator, images, self.config, init=init, budget=limit)
 
     @torch.inference_mode(False)  # whatever mode the caller is in; gradients are needed
+    @torch.enable_grad()
     def run(self, photos: Iterable[Photo | Job], watch: Watch = SILENT, *, keep_best: bool = False) -> Iterator[Result]:
         """A result for each photograph in its order, measured as it is asked for; a bad one does not stop the others.
 
@@ -238,6 +239,7 @@ def raised(result: Result) -> Inversion:
 
 
 @torch.inference_mode(False)
+@torch.enable_grad()
 def steps_of(
     generator: Generator,
     images: Float[Tensor, "batch channels height width"],

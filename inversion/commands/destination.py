@@ -114,7 +114,7 @@ def record_of(generator: "Generator", one: Rendering, file: str, to: Destination
 
 
 def is_folder(out: str) -> bool:
-    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+    return out.endswith(("/", os.sep)) or os.path.isdir(out)
 
 
 def check_place(out: str, kinds: Iterable[str] | None = None) -> None:
