@@ -206,6 +206,8 @@ class Inverter:
             yield job if isinstance(job, InversionError) else (job.target, next(codes))
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def invert(
     generator: Generator,
     photo: Photo,
