@@ -39,7 +39,7 @@ def prepare(here: Path) -> None:
     for seed, name in enumerate("abcdefgh"):
         picture(seed).save(here / "photos" / f"{name}.png")
     save_model(tiny_generator(), here / "m.safetensors")
-    torch.save({"g_ema": to_state(tiny_generator()), "latent_avg": torch.zeros(8)}, here / "m.pt")
+    torch.save({"g_ema": to_state(tiny_generator()), "latent_avg": torch.zeros(8)}, here / "m.pt")  # type: ignore[arg-type]
 
 
 def started(command: str, here: Path, work: Path) -> subprocess.Popen:

@@ -18,7 +18,7 @@ def place(tmp_path, monkeypatch) -> Path:
     for seed, name in enumerate("abcd"):
         picture(seed).save(tmp_path / f"{name}.png")
     save_model(tiny_generator(), tmp_path / "m.safetensors")
-    torch.save({"g_ema": to_state(tiny_generator()), "latent_avg": torch.zeros(8)}, tmp_path / "m.pt")
+    torch.save({"g_ema": to_state(tiny_generator()), "latent_avg": torch.zeros(8)}, tmp_path / "m.pt")  # type: ignore[arg-type]
     (tmp_path / "link.png").symlink_to("a.png")
     os.link(tmp_path / "m.pt", tmp_path / "other.pt")
     (tmp_path / "child-0001.png").write_bytes((tmp_path / "a.png").read_bytes())
