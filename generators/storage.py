@@ -4,9 +4,10 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -148,6 +149,37 @@ def check_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise WriteError(f"{folder} cannot be written to ({reason(error)}); choose another folder") from error
+
+
+def check_apart(writes: Iterable[str | Path], reads: Iterable[str | Path]) -> None:
+    """WriteError where a file that is to be written is one that is read, under whatever name."""
+    written = {key: path for path in writes if (key := file_key(path)) is not None}
+    for path in reads if written else ():
+        if (key := file_key(path)) in written:
+            raise WriteError(f"{written[key]} is also what is read ({path}), and would be replaced; name another file")
+
+
+def file_key(path: str | Path) -> tuple[int, int] | None:
+    """The mark that tells one file of a disk from all others, by whatever name; None where there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return (found.st_dev, found.st_ino) if is_file(path) else None
+
+
+def check_file(path: str | Path) -> None:
+    """Make the folder of a file; WriteError unless a file of that name can be written there."""
+    place = Path(path)
+    check_folder(place.parent)
+    try:
+        is_folder = stat.S_ISDIR(os.stat(place).st_mode)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # a name too long
+        raise WriteError(f"{path} cannot be written ({reason(error)}); {ELSEWHERE}") from error
+    if is_folder:
+        raise WriteError(f"{path} is a folder; name a file, or remove it")
 
 
 def sha256_of(path: str | Path) -> str:

@@ -9,11 +9,13 @@ from itertools import count
 from pathlib import Path
 from time import monotonic
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from generators.base import Generator
 from generators.pictures.sources import Picture
+from generators.settings import plain
 from inversion.config import InvertConfig
 from inversion.config import recipe as recipe_named
 from inversion.errors import InversionError, SettingsError, result_or_error
@@ -26,7 +28,7 @@ from inversion.loop import Step, check_budget, steps_of
 from inversion.losses import check_weights
 from inversion.metrics import compare
 from inversion.target import Photo, Target, load_target, stacked
-from inversion.watch import SILENT, Watch
+from inversion.watch import SILENT, Watch, last_of
 
 Images = Float[Tensor, "batch channels height width"]
 Styles = Float[Tensor, "batch num_ws w_dim"]
@@ -82,6 +84,7 @@ class Inverter:
     def __post_init__(self) -> None:
         check_budget(self.budget)
         check_weights(self.config.loss)
+        vars(self).update({name: plain(vars(self)[name]) for name in ("face", "batch", "budget")})  # as JSON takes them
         if self.batch is not None and self.batch < 1:
             raise SettingsError(f"batch is {self.batch}; give a count of photographs from 1 on")
 
@@ -91,7 +94,9 @@ class Inverter:
         limit = None if self.budget is None else self.budget * len(images)
         yield from steps_of(self.generator, images, self.config, init=init, budget=limit)
 
-    def run(self, photos: Iterable[Photo], watch: Watch = SILENT, *, keep_best: bool = False) -> Iterator[Result]:
+    @torch.inference_mode(False)  # whatever mode the caller is in; gradients are needed
+    @torch.enable_grad()
+    def run(self, photos: Iterable[Photo | Job], watch: Watch = SILENT, *, keep_best: bool = False) -> Iterator[Result]:
         """A result for each photograph in its order, measured as it is asked for; a bad one does not stop the others.
 
         keep_best: Ctrl-C ends a batch at its best step, whose results come before KeyboardInterrupt goes on.
@@ -101,7 +106,8 @@ class Inverter:
         for first in range(0, len(photos), size):
             if watch.stopped():
                 raise KeyboardInterrupt
-            jobs = [result_or_error(self.job, photo) for photo in photos[first : first + size]]
+            some = photos[first : first + size]
+            jobs = [one if isinstance(one, Job) else result_or_error(self.job, one) for one in some]
             open_jobs = [job for job in jobs if isinstance(job, Job) and job.found is None]
             began = monotonic()
             steps = self.steps(stacked([job.target for job in open_jobs])) if open_jobs else iter(())
@@ -178,14 +184,13 @@ class Inverter:
     def latents(self, sources: Iterable[str | Path | Picture], watch: Watch = SILENT) -> list[Latent]:
         """The latent of each thing that sources name (`named`): saved, kept in the cache, or found now, in batches.
 
-        In w_plus where they do not share a space. Raises what the first bad one is wrong with.
+        In w_plus where they do not share a space. Raises what the first bad one is wrong with, before any is searched.
         """
-        things = named(sources)
-        found = self.run([thing for thing in things if isinstance(thing, Picture)], watch)
-        latents = [
-            load_one(thing, self.generator) if isinstance(thing, Path) else raised(next(found)).latent
-            for thing in things
+        opened = [
+            self.job(one) if isinstance(one, Picture) else load_one(one, self.generator) for one in named(sources)
         ]
+        found = self.run([one for one in opened if isinstance(one, Job)], watch)
+        latents = [raised(next(found)).latent if isinstance(one, Job) else one for one in opened]
         same = len({latent.space for latent in latents}) == 1
         return [latent if same else latent.to_w_plus(self.generator) for latent in latents]
 
@@ -210,6 +215,8 @@ class Inverter:
             yield job if isinstance(job, InversionError) else (job.target, next(codes))
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def invert(
     generator: Generator,
     photo: Photo,
@@ -241,16 +248,3 @@ def raised(result: Result) -> Inversion:
     if isinstance(result, InversionError):
         raise result
     return result
-
-
-def last_of(steps: Iterable[Step], watch: Watch, done: int, total: int) -> tuple[Step | None, bool]:
-    """The last of the steps, and whether Ctrl-C ended it; before the first step Ctrl-C passes."""
-    step = None
-    try:
-        for step in steps:
-            watch.step(done, total, step)
-    except KeyboardInterrupt:
-        if step is None:
-            raise
-        return step, True
-    return step, False

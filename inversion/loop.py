@@ -91,6 +91,8 @@ def optimize(
             whiten_(noise)
 
 
+@torch.inference_mode(False)  # whatever mode the caller is in; gradients are needed
+@torch.enable_grad()
 def steps_of(
     generator: Generator,
     images: Float[Tensor, "batch channels height width"],
@@ -106,6 +108,7 @@ def steps_of(
     """
     check_budget(budget)
     began = monotonic()
+    images = images.clone() if images.is_inference() else images
     if init is None:
         init = best_start(generator, images, config, budget=budget)
     elif init.space is not config.space:

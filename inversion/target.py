@@ -110,7 +110,7 @@ def checked(generator: Generator, image: Tensor) -> Float[Tensor, "1 channels he
         note(f"the tensor goes from {low:.2g} to {high:.2g}, taken as part of [-1, 1]; scale one in [0, 1] by * 2 - 1")
     elif max(-low, high) > OVERSHOOT:
         note(f"the tensor goes from {low:.2g} to {high:.2g}, taken as [-1, 1]; scale it if it is of another range")
-    return image.float()
+    return image.clone().float()  # one that was made in inference mode cannot be searched for
 
 
 def stacked(targets: Sequence[Target]) -> Float[Tensor, "batch channels height width"]:

@@ -18,6 +18,9 @@ class StepView(Protocol):
     def total(self) -> Any: ...
 
 
+Step = TypeVar("Step", bound=StepView)
+
+
 class Watch:
     """Is told how far a work has come; each method may also raise, as Ctrl-C does, to end it."""
 
@@ -40,3 +43,16 @@ class Watch:
 
 
 SILENT = Watch()
+
+
+def last_of(steps: Iterable[Step], watch: Watch, done: int, total: int) -> tuple[Step | None, bool]:
+    """The last of the steps, and whether Ctrl-C ended it; before the first step Ctrl-C passes."""
+    step = None
+    try:
+        for step in steps:
+            watch.step(done, total, step)
+    except KeyboardInterrupt:
+        if step is None:
+            raise
+        return step, True
+    return step, False

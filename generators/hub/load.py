@@ -11,8 +11,10 @@ from generators.checkpoints.ours import save_model
 from generators.hub.catalogue import checkpoints
 from generators.hub.names import find
 from generators.hub.wheels import WHEELS
+from generators.storage import check_apart, check_file
 
 
+@torch.inference_mode(False)  # so that what is loaded can be searched, whatever mode the caller is in
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
     """A generator by name (`latent generators` lists them) or by the path of its file: frozen, in eval mode.
 
@@ -34,7 +36,10 @@ def convert(
 
     dtype None keeps float32. Raises what `load` raises, and where out cannot be written.
     """
-    generator, known = read_checkpoint(find(str(name))), checkpoints().get(str(name))
+    found = find(str(name))
+    check_apart([out], [found])
+    check_file(out)
+    generator, known = read_checkpoint(found), checkpoints().get(str(name))
     if licence or known:
         generator.card["licence"] = licence or known.licence  # type: ignore[union-attr]
     save_model(generator, Path(out), dtype=dtype or torch.float32)

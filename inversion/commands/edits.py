@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.commands.destination import Rendering, check_place, destination, write
+from inversion.commands.destination import Rendering, check_place, check_reads, destination, write
 from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, with_generator
 from inversion.commands.settings import Grouped, Numbers, options
 from inversion.commands.terminal import bars, counted, tell
@@ -48,8 +48,8 @@ def blend(
 
     if weights and children:
         raise click.UsageError("children draw their own weights")
-    to = destination(out, children or 1, sheet, save_latents)
     things = named(sources)
+    to = destination(out, children or 1, sheet, save_latents, kind="child", reads=[*sources, *things])
     if len(things) < 2:
         raise click.UsageError("give two sources or more")
     shares = normalized(weights or [1.0] * len(things), len(things))
@@ -60,7 +60,7 @@ def blend(
     else:
         made = [Rendering("blend", edit.blend(latents, shares), {"weights": shares})]
     parents = [Rendering(name_of(thing), latent) for thing, latent in zip(things, latents, strict=True)]
-    write(generator, made, to, "child", parents)
+    write(generator, made, to, parents)
 
 
 @click.command(cls=Grouped, epilog="Example: latent interpolate mother.jpg father.jpg -o morph.mp4 --frames 60")
@@ -68,7 +68,7 @@ def blend(
 @click.option("-o", "--out", required=True, metavar="FILE", help="A film: .mp4, .gif or .webp; or a strip: .png.")
 @options(PHOTO)
 @click.option("--frames", type=click.IntRange(2, 100_000), default=60, show_default=True)
-@click.option("--fps", type=click.FloatRange(0.1, 240), default=30, show_default=True)
+@click.option("--fps", type=click.FloatRange(0, 240, min_open=True), default=30, show_default=True)
 @click.option("--kind", type=click.Choice(["spherical", "linear"]), default="spherical", show_default=True)
 @click.option("--loop", is_flag=True, help="Come back to the first source.")
 @click.option("--ease/--no-ease", default=True, help="Slow down at each source.")
@@ -94,8 +94,9 @@ def interpolate(
     from inversion.views.video import check_film, write_video
 
     check_place(out, ("mp4", "gif", "webp", "png"))
-    check_film(Path(out), fps, scale, generator.img_resolution)
     things = named(sources)
+    check_reads([out], [*sources, *things])
+    check_film(generator.img_resolution, out, fps=fps, scale=scale)
     if not 2 <= len(things) <= frames:
         raise click.UsageError("give two sources or more, and at least as many frames")
     latents = opened(generator, things, **photo)
@@ -132,13 +133,13 @@ def mix(
     from inversion.files.named import named
 
     letters = {"coarse": coarse, "middle": middle, "fine": fine or middle}
-    to = destination(out, save_latents=save_latents)
     things = named(sources)
+    to = destination(out, save_latents=save_latents, kind="mix", reads=[*sources, *things])
     if not 2 <= len(things) <= 3 or max(letters.values()) > "abc"[len(things) - 1]:
         raise click.UsageError(f"{len(things)} sources came; give two or three, and name those that are there")
     latents = dict(zip("abc", opened(generator, things, **photo), strict=False))
     mixed = edit.mix(generator, **{band: latents[a].to_w_plus(generator) for band, a in letters.items()})
-    write(generator, [Rendering("mix", mixed, letters)], to, "mix")
+    write(generator, [Rendering("mix", mixed, letters)], to)
 
 
 @click.command(epilog="Example: latent sample -n 16 --truncation 0.7 -o faces.png")
@@ -163,11 +164,11 @@ def sample(
     from inversion.latent import check_factor, sample_latent
 
     check_factor("truncation", truncation)
-    to = destination(out, count, sheet, save_latents)
+    to = destination(out, count, sheet, save_latents, kind="sample")
     drawn = sample_latent(generator, batch=count, seed=seed, truncation_psi=truncation, label=label).split()
     about = {"seed": seed, "truncation": truncation} | ({} if label is None else {"label": label})
     made = [Rendering(f"sample {i}", latent, {"sample": i, **about}) for i, latent in enumerate(drawn, 1)]
-    write(generator, made, to, "sample")
+    write(generator, made, to)
 
 
 @click.command(epilog="Example: latent render me/me.latent.safetensors -o me.png")
@@ -183,7 +184,7 @@ def render(generator: "Generator", files: Sequence[str], out: str, sheet: bool |
 
     found = [(file, latent) for file in files for latent in load_latent(file, generator).split()]
     made = [Rendering(name_of(Path(file)), latent, {"latent": file}) for file, latent in found]
-    write(generator, made, destination(out, len(made), sheet), "render")
+    write(generator, made, destination(out, len(made), sheet, kind="render", reads=files))
 
 
 def opened(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.commands.destination import check_place
+from inversion.commands.destination import check_place, check_reads
 from inversion.commands.options import ALIGN, FILE, INVERTING, SEED, STEPS, with_generator
 from inversion.commands.process import printable, stop_status
 from inversion.commands.settings import Grouped, grouped, options
@@ -96,15 +96,18 @@ def draw_codes(
     **codes: Any,
 ) -> None:
     """Draw the codes of sources as a picture, as a page, or both."""
+    from inversion.files.named import named
     from inversion.library.collection import collect
     from inversion.views.page import write_page
-    from inversion.views.plot import KINDS, draw, points_of
+    from inversion.views.plot import KINDS, check_method, draw, points_of
 
     if out is None and html is None:
         raise click.UsageError("name a file: -o FILE or --html FILE")
     for file, kinds in ((out, KINDS), (html, ("html", "htm"))):
         if file is not None:
             check_place(str(file), kinds)
+            check_reads([file], [*sources, *named(sources)])
+    check_method(method, int(dims))
     inverter = encoding(generator, seed=seed, **codes)
     with bars(inverter.config.steps) as watch:
         found = collect(sources, inverter, watch, limit=limit)
@@ -137,6 +140,7 @@ def draw_grid(
 
     check_place(str(out), ("png", "jpg", "webp"))
     things = named(sources)
+    check_reads([out], [*sources, *things])
     if len(things) != 4:
         raise click.UsageError(f"{len(things)} sources came; a grid takes four")
     corners = opened(generator, things, recipe=recipe or "default", steps=steps, align=align, face=None)
@@ -178,10 +182,12 @@ def search(
     faces are aligned.
     """
     from generators.pictures.image import write_image
+    from generators.pictures.sources import pictures
     from inversion.library.nearest import contact_sheet, nearest_to
 
     if out is not None:
         check_place(out)
+        check_reads([out], [query, *folders, *(picture for folder in folders for picture in pictures(folder))])
     inverter = encoding(generator, recipe, steps, align)
     try:
         with bars(inverter.config.steps) as watch:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from generators.storage import check_apart, check_file
 from inversion.commands.options import FILE, GENERATOR, JSON
 from inversion.commands.process import stop_status
 from inversion.commands.settings import options
@@ -186,7 +187,10 @@ def export_model(source: str, out: Path, kind: str) -> None:
     """Write the model, and tell what stays behind."""
     import generators
     from generators.checkpoints.export import export
+    from generators.hub.names import find
 
+    check_apart([out], [find(source)])
+    check_file(out)
     generator = generators.load(source)
     notes = export(generator, out, kind)
     record = {"file": str(out), "format": kind, "generator": generator.name, "resolution": generator.img_resolution}
@@ -202,6 +206,8 @@ def export_latent(source: str, out: Path, model: str | None) -> None:
     """Write the latent, and tell what the format has no place for."""
     from inversion.files.latent_file import load_latent, save
 
+    check_apart([out], [source, *([] if model is None else [model])])
+    check_file(out)
     generator = loaded(model, "cpu", [source])
     latent = load_latent(source, generator)
     save(latent, out, generator)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from generators.errors import TrainingError
+from generators.storage import check_apart, check_file
 from generators.training.settings import KINDS, config_of
 from inversion.commands.options import DEVICE, FILE, JSON
 from inversion.commands.process import stoppable
@@ -55,6 +56,7 @@ def train(
     shares: tuple[float, ...] | None,
     run: Path | None,
     resume: bool,
+    init: str | None,
     device: str,
     **rest: Any,
 ) -> None:
@@ -66,13 +68,23 @@ def train(
     The folder of the run has checkpoint.pt, log.csv, curve.png and samples.png. Ctrl-C saves a checkpoint; the same
     command with --resume goes on. Several GPUs: torchrun --nproc-per-node N --no-python -- latent train ...
     """
+    from generators.pictures.sources import pictures_of
     from generators.training.distributed import session
 
     run = run or out.with_suffix(".run")
+    check_file(out)
+    check_apart([out, *written_in(run)], [*sources, *(picture.place for picture in pictures_of(sources))])
+    if init is not None:
+        check_apart([out], [init])
     if (run / "checkpoint.pt").exists() and not resume:
         raise TrainingError(f"{run} holds a run already; add --resume to go on, or name another folder with --run")
     with session(device_of(device)) as device:
-        train_here(sources, out, shares, run, resume, device, **rest)
+        train_here(sources, out, shares, run, resume, device, init=init, **rest)
+
+
+def written_in(run: Path) -> list[Path]:
+    """The pictures and the models in the folder of a run."""
+    return [path for kind in ("*.png", "*.safetensors", "*.pt", "*.u8") for path in run.glob(kind)]
 
 
 def train_here(

@@ -4,6 +4,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ COLOURS = ("#332288", "#ddcc77", "#117733", "#cc6677", "#88ccee", "#882255", "#4
 SHAPES = ("circle", "triangle", "square", "diamond")
 OTHERS = ("#aaaaaa", "circle")  # where no label is, or the colours and shapes are used up
 MARKERS = {"circle": "o", "triangle": "^", "square": "s", "diamond": "D"}
+MOST_TILES = 100  # a side of the manifold
 TILE = 64  # px, shortest side of a tile of the manifold
 
 
@@ -85,8 +87,7 @@ def project(
     flat = codes.flatten(1).cpu().double().numpy()
     count, numbers = flat.shape
     method = method or ("raw" if numbers == dims else "pca")
-    if method not in METHODS or dims not in (2, 3):
-        raise SettingsError(f"{method} in {dims} dimensions is unknown; choose {', '.join(METHODS)} in 2 or 3")
+    check_method(method, dims)
     if method == "raw":
         if numbers < dims:
             raise SettingsError(f"a code has {numbers} numbers, {dims} are to be drawn; choose fewer dimensions")
@@ -100,6 +101,14 @@ def project(
     make = neighbour_embedding if method == "tsne" else uniform_embedding
     name = "t-SNE" if method == "tsne" else "UMAP"
     return make(flat, dims, seed), tuple(f"{name} {i + 1}" for i in range(dims))
+
+
+def check_method(method: str | None, dims: int) -> None:
+    """SettingsError for a method that is unknown, or not installed; None is that of the codes."""
+    if method not in (None, *METHODS) or dims not in (2, 3):
+        raise SettingsError(f"{method} in {dims} dimensions is unknown; choose {', '.join(METHODS)} in 2 or 3")
+    if method == "umap" and find_spec("umap") is None:
+        raise SettingsError("umap is not installed; run: pip install umap-learn, or choose tsne")
 
 
 def principal(flat: np.ndarray, dims: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -122,10 +131,8 @@ def neighbour_embedding(flat: np.ndarray, dims: int, seed: int) -> np.ndarray:
 
 def uniform_embedding(flat: np.ndarray, dims: int, seed: int) -> np.ndarray:
     """UMAP (McInnes et al. 2018), which is not among what this package installs."""
-    try:
-        from umap import UMAP  # type: ignore[import-not-found]
-    except ImportError:
-        raise SettingsError("umap is not installed; run: pip install umap-learn, or choose tsne") from None
+    from umap import UMAP  # type: ignore[import-not-found]
+
     neighbours = min(15, len(flat) - 1)
     return np.asarray(UMAP(n_components=dims, n_neighbors=neighbours, random_state=seed).fit_transform(flat), float)
 
@@ -205,6 +212,8 @@ def manifold(
     check_alike(corners)
     a, b, c, d = corners
     how = {"kind": kind, "center": None if a.space is LatentSpace.Z else generator.w_avg}
+    if tiles > MOST_TILES:
+        raise SettingsError(f"{tiles} tiles came; give at most {MOST_TILES} a side")
     t = [i / (tiles - 1) for i in range(tiles)]
     edges = [(interpolate(a, b, x, **how), interpolate(c, d, x, **how)) for x in t]
     latents = (interpolate(top, bottom, y, **how) for y in t for top, bottom in edges)

@@ -1,6 +1,6 @@
 """Frames -> a film or a strip, by suffix: .mp4, .gif, .webp, .png."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from math import ceil
 from pathlib import Path
@@ -9,10 +9,11 @@ from PIL import Image
 from PIL.Image import Palette, Resampling
 
 from generators.storage import replacing
-from inversion.errors import SettingsError
+from inversion.errors import LatentError, SettingsError
 
 SHORTEST_SIDE = 256  # px; smaller films are enlarged, since players show them as a stamp
-LONGEST_SIDE = 8192  # px; encoders of films take no more
+MOST_SIDE = 8192  # px
+LEAST_FPS, MOST_FPS = 0.01, 240
 STRIP_FRAMES = 9
 
 
@@ -24,46 +25,61 @@ def write_video(
     Frames may come one by one from a generator; an .mp4 holds one of them at a time. scale enlarges by that factor;
     None takes the smallest that makes the shorter side of a film 256 px, and leaves a strip as it is. A .gif counts
     in hundredths of a second, 50 frames a second at most. Raises SettingsError on an unknown suffix, fps outside
-    [0.1, 240], scale below 1 or beyond 8192 px, no frame, or frames of two sizes; WriteError if the file cannot be
-    written.
+    [0.01, 240], scale below 1, no frame, or frames of two sizes; WriteError if the file cannot be written.
     """
     path = Path(path)
-    check_film(path, fps, scale)
+    check_film(1, path, fps=fps, scale=scale)
     kind = path.suffix.lower()
     ready = _prepared(frames, 1 if scale is None and kind == ".png" else scale)
     first = next(ready, None)
     if first is None:
         raise SettingsError("no frame came; a film needs at least one")
+    drawn: list[Exception] = []
     with replacing(path) as temporary:
-        WRITERS[kind](chain([first], ready), temporary, float(fps))
+        try:
+            writers()[kind](_noting(chain([first], ready), drawn), temporary, float(fps))
+        except (OSError, LatentError):
+            raise
+        except Exception as error:  # encoders raise many kinds
+            if error in drawn:
+                raise
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise SettingsError(f"{path} cannot be encoded ({why}); choose another fps, scale or suffix") from error
 
 
-def check_film(path: Path, fps: float | int, scale: int | None, side: int | None = None) -> None:
-    """Raise SettingsError for a film that cannot be written; side: px of its frames, where that is known."""
-    if path.suffix.lower() not in WRITERS:
-        raise SettingsError(f"{path.name} has suffix {path.suffix!r}; choose {', '.join(WRITERS)}")
-    if not 0.1 <= fps <= 240:
-        raise SettingsError(f"fps is {fps}; give a number from 0.1 to 240")
+def writers() -> dict[str, Callable[[Iterator[Image.Image], Path, float], None]]:
+    """The writer of each kind of film, by suffix."""
+    return {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp, ".png": _write_strip}
+
+
+def check_film(side: int, path: Path | str, *, fps: float | int, scale: int | None) -> None:
+    """SettingsError for what no film can be: its suffix, its frames a second, its size; side is that of a frame."""
+    name = Path(path)
+    if name.suffix.lower() not in writers():
+        raise SettingsError(f"{name.name} has suffix {name.suffix!r}; choose {', '.join(writers())}")
+    if not LEAST_FPS <= fps <= MOST_FPS:
+        raise SettingsError(f"fps is {fps:g}; give a number of {LEAST_FPS} to {MOST_FPS}")
     if scale is not None and scale < 1:
         raise SettingsError(f"scale is {scale}; give a whole number of at least 1")
-    if side is not None:
-        check_side(scale, side)
+    if side * (scale or 1) > MOST_SIDE:
+        raise SettingsError(f"scale is {scale}, which makes {side * (scale or 1)} px; give at most {MOST_SIDE // side}")
 
 
-def check_side(scale: int | None, side: int) -> None:
-    """Raise SettingsError where frames of so many px become larger than encoders take."""
-    most = max(1, LONGEST_SIDE // side)
-    if scale is not None and scale > most:
-        raise SettingsError(f"scale is {scale} for frames of {side} px; give a whole number of 1 to {most}")
+def _noting(frames: Iterator[Image.Image], drawn: list[Exception]) -> Iterator[Image.Image]:
+    """The frames; what is wrong with them goes to drawn, as no encoder's doing."""
+    try:
+        yield from frames
+    except Exception as error:
+        drawn.append(error)
+        raise
 
 
 def _prepared(frames: Iterable[Image.Image], scale: int | None) -> Iterator[Image.Image]:
     """Frames as RGB, enlarged; checks that all have the size of the first."""
     size = None
     for index, frame in enumerate(frames):
-        if size is None:
-            size = frame.size
-            check_side(scale, max(size))
+        size = size or frame.size
+        check_film(max(size), "frame.png", fps=1, scale=scale)
         if frame.size != size:
             raise SettingsError(f"frame {index} is {frame.size} px, frame 0 is {size} px; give frames of one size")
         factor = scale or max(1, ceil(SHORTEST_SIDE / min(size)))
@@ -115,6 +131,3 @@ def _write_strip(frames: Iterator[Image.Image], path: Path, fps: float) -> None:
     for i, frame in enumerate(shown):
         strip.paste(frame, (i * width, 0))
     strip.save(path)
-
-
-WRITERS = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp, ".png": _write_strip}

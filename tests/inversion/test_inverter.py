@@ -1,6 +1,9 @@
 import copy
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import count
 
@@ -9,18 +12,21 @@ import torch
 from PIL import Image
 from torch import nn
 
+from generators import load
+from generators.checkpoints.ours import save_model
 from generators.pictures.image import to_pil, to_tensor
-from generators.storage import sha256_of
+from generators.storage import cache_folder, sha256_of
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from inversion import inverter, loop
 from inversion.config import RECIPES, InvertConfig, LatentSpace, recipe
 from inversion.errors import SettingsError
 from inversion.guess import first_guess
-from inversion.inverter import Inverter, invert
+from inversion.inverter import Inversion, Inverter, invert
 from inversion.latent import at_a_time, mean_latent, sample_latent, synthesize
 from inversion.loop import best_start, steps_of
 from inversion.metrics import psnr
 from inversion.target import Target, load_target, stacked
+from tests.conftest import ROOT, picture
 
 
 class Features(nn.Module):
@@ -195,3 +201,74 @@ def test_a_grey_generator(astronaut):
 def test_fewer_large_pictures_at_a_time(generator, monkeypatch, size, most, wanted):
     monkeypatch.setattr(generator, "img_resolution", size)
     assert at_a_time(generator, most) == wanted
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_callers_grad_mode_changes_nothing(generator, tmp_path, mode):
+    picture(1).save(tmp_path / "a.png")
+    config = InvertConfig(steps=3, loss={"pixel": 1.0})
+    save_model(generator, tmp_path / "m.safetensors")
+    wanted = invert(load(tmp_path / "m.safetensors"), tmp_path / "a.png", config=config, align=False)
+    with mode():
+        found = invert(load(tmp_path / "m.safetensors"), tmp_path / "a.png", config=config, align=False)
+        image = wanted.target.image.clone()
+        again = invert(generator, image, config=config, align=False)
+        assert torch.is_inference_mode_enabled() == (mode is torch.inference_mode) and not torch.is_grad_enabled()
+    assert torch.equal(found.latent.code, wanted.latent.code) and torch.equal(again.latent.code, wanted.latent.code)
+    assert (
+        wanted.losses["pixel"] < invert(generator, image, config=replace(config, steps=0), align=False).losses["pixel"]
+    )
+
+
+NUMPY = """
+import sys, numpy as np
+from pathlib import Path
+from generators import load
+from inversion.config import InvertConfig
+from inversion.errors import SettingsError
+from inversion.files.latent_file import read_bundle, save
+from inversion.inverter import Inverter
+
+folder = sys.argv[1]
+config = InvertConfig(steps=np.int64(2), lr=np.float32(0.5), bf16=np.bool_(False), loss={"pixel": np.float64(1)})
+assert [type(v) for v in (config.steps, config.lr, config.bf16, config.loss["pixel"])] == [int, float, bool, float]
+generator = load(folder + "/m.safetensors")
+how = {"batch": np.int64(1), "face": np.int64(1), "cache": Path(folder)}
+(found,) = Inverter(generator, config, align=False, **how).run([folder + "/a.png"])
+save(found.latent, folder + "/a.latent.safetensors", generator, found.history | {"more": np.float32(0.5)})
+history = read_bundle(folder + "/a.latent.safetensors").history
+assert history["settings"]["steps"] == 2 and history["settings"]["lr"] == history["more"] == 0.5
+for wrong in ({"steps": np.int64(-1)}, {"steps": 2.5}, {"steps": "3"}, {"lr": "0.1"}, {"steps": True}, {"lr": np.nan}):
+    try:
+        raise AssertionError(InvertConfig(**wrong))
+    except SettingsError as error:
+        assert "wanted a" in str(error)
+"""
+
+
+def test_numpys_numbers_are_settings_and_can_be_saved(generator, tmp_path):  # in a process that checks no types
+    picture(1).save(tmp_path / "a.png")
+    save_model(generator, tmp_path / "m.safetensors")
+    done = subprocess.run([sys.executable, "-c", NUMPY, tmp_path], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_cached_latents_are_for_their_owner_alone(generator, tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENT_CACHE", str(tmp_path / "cache"))
+    picture(1).save(tmp_path / "a.png")
+    inverter = Inverter(generator, InvertConfig(steps=0), align=False, cache=cache_folder("inversions"))
+    list(inverter.run([tmp_path / "a.png"]))
+    (entry,) = (tmp_path / "cache" / "inversions").iterdir()
+    assert (entry.stat().st_mode & 0o777, entry.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert str(tmp_path).encode() not in entry.read_bytes()
+    entry.unlink()
+    os.mkfifo(entry)  # nobody waits for what comes through it
+    assert isinstance(next(inverter.run([tmp_path / "a.png"])), Inversion)
+
+
+@pytest.mark.parametrize("cache", ["n" * 300, "file/below"])
+def test_a_cache_that_cannot_be_is_gone_on_without(generator, tmp_path, cache):
+    (tmp_path / "file").write_bytes(b"")
+    picture(1).save(tmp_path / "a.png")
+    inverter = Inverter(generator, InvertConfig(steps=0), align=False, cache=tmp_path / cache)
+    assert isinstance(next(inverter.run([tmp_path / "a.png"])), Inversion)
