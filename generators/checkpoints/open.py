@@ -95,7 +95,7 @@ def read(path: Path, card: dict[str, object]) -> Generator:
         if head[8:9] == b"{":
             return read_torch(read_tensors(path)[1], card)
         if head.startswith(b"\x80") or is_old_pickle(head, file):
-            return read_tree(read_pickle(file, storage=load_storage), card)
+            return read_tree(unpickled(file), card)
     start = head.lstrip().lower()
     what = next((what for magic, what in FOREIGN.items() if start.startswith(magic.lower())), None)
     what = what or ("an empty file; get it again" if not head else f"no model file that is read here: {KNOWN}")
@@ -111,6 +111,17 @@ def is_old_pickle(head: bytes, file: BufferedIOBase) -> bool:
     last = file.read(1)
     file.seek(at)
     return last == b"."
+
+
+def unpickled(file: BufferedIOBase) -> Any:
+    """The content of a pickle; Python 2 wrote the bytes of arrays as text at protocol 0, which is not read."""
+    try:
+        return read_pickle(file, storage=load_storage)
+    except ModelFileError as error:
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            why = "is a pickle of protocol 0 by Python 2; load it there, and pickle it again with protocol 2"
+            raise ModelFileError(why) from error
+        raise
 
 
 def is_graph(head: bytes) -> bool:

@@ -54,6 +54,11 @@ def test_every_protocol(tmp_path, protocol):
     same(read_checkpoint(write(tmp_path / "b", dumped(tensorflow(wanted), protocol))), wanted)
 
 
+def test_protocol_0_of_python_2_is_named(tmp_path):
+    refused(write(tmp_path / "a", b"(S'\\xff'\np0\ntp1\n."), "is a pickle of protocol 0 by Python 2; load it there")
+    refused(write(tmp_path / "b", b"(a note in brackets)"), "is no model file that is read here")
+
+
 def test_tensors_however_torch_wrote_them(tmp_path):
     wanted = with_mean(tiny_generator(c_dim=3))
     for name, write_one, made_of in (
