@@ -26,7 +26,7 @@ from inversion.files.latent_file import read_bundle
 from tests.generators.unpickle.forge import forged, originals
 
 MEMORY, SECONDS, PEAK = 4 << 30, 10, 1 << 30
-EACH = 200  # files that one process reads
+EACH = 1000  # files that one process reads
 
 
 def never(*args: object, **more: object) -> None:
@@ -63,6 +63,8 @@ def child(folder: Path, first: int, last: int, seed: int) -> None:
         for data in files:
             (folder / f"whole{suffix}").write_bytes(data)
             read(folder / f"whole{suffix}")
+    for codec in ("raw-unicode-escape", "unicode-escape", "latin1", "ascii"):  # imported as they are first needed
+        b"x".decode(codec)
     os.system = subprocess.Popen.__init__ = os.execve = os.posix_spawn = never  # type: ignore[assignment]
     builtins.eval = builtins.exec = never  # type: ignore[assignment]
     soft = int(resource.getrusage(resource.RUSAGE_SELF).ru_utime)
