@@ -168,8 +168,9 @@ def trial_codes(adapter: Adapter, count: int) -> tuple[Tensor, Tensor | None]:
     """Random z, and each class in turn."""
     device = adapter.value_range.device
     z = torch.randn(count, adapter.z_dim, generator=torch.Generator().manual_seed(0)).to(device)
-    c = torch.eye(adapter.c_dim, device=device)[torch.arange(count) % adapter.c_dim] if adapter.c_dim else None
-    return z, c
+    if not adapter.c_dim:
+        return z, None
+    return z, torch.nn.functional.one_hot(torch.arange(count, device=device) % adapter.c_dim, adapter.c_dim).float()
 
 
 def check_layout(adapter: Adapter, img_resolution: int | None) -> None:

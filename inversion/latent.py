@@ -95,7 +95,9 @@ def sample_latent(
         raise SettingsError(f"label {label} came; {generator.name} knows no classes, so leave it out")
     rng = torch.Generator().manual_seed(seed)
     z, _ = generator.sample_z(batch, rng)
-    c = None if label is None else torch.eye(generator.c_dim, device=z.device)[label].expand(batch, -1)
+    c = None if label is None else torch.zeros(batch, generator.c_dim, device=z.device)
+    if c is not None:
+        c[:, label] = 1.0
     with torch.no_grad():
         ws = generator.mapping(z, c, truncation_psi=truncation_psi)
     return Latent(ws.contiguous(), LatentSpace.W_PLUS, generator.fixed_noise(batch))

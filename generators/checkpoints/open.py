@@ -177,7 +177,7 @@ def is_ours(path: Path) -> bool:
                 return False
         with safe_open(path, "pt") as f:
             return str((f.metadata() or {}).get("format")).startswith("latent-")
-    except SafetensorError:
+    except (SafetensorError, ValueError):
         return True  # whose reader says what is wrong with it
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror or error})") from error

@@ -27,8 +27,10 @@ from generators.pca import PCA, PCAConfig
 from generators.storage import from_json, replacing
 from generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from generators.stylegan3 import StyleGAN3, StyleGAN3Config
+from generators.unpickle.allowed import shown
 
 FORMAT = "latent-model-1"
+LARGEST = 2**20  # of the numbers in settings
 ARCHITECTURES = {
     "stylegan2": (StyleGAN2, StyleGAN2Config),
     "stylegan3": (StyleGAN3, StyleGAN3Config),
@@ -85,7 +87,8 @@ def fill(header: dict, tensors: dict[str, torch.Tensor]) -> Generator:
     ModelFileError where they differ.
     """
     try:
-        with torch.device("meta"):  # shapes first: no header makes us take memory that its weights do not fill
+        check_numbers({key: value for key, value in header.items() if key != "card"})
+        with Counted(len(tensors)), torch.device("meta"):  # shapes first: no memory that the weights do not fill
             blank = build(header)
     except Exception as error:  # a header can be wrong in as many ways as there are settings
         why = " ".join(str(error).split())
@@ -97,6 +100,31 @@ def fill(header: dict, tensors: dict[str, torch.Tensor]) -> Generator:
         generator = build(header)
     generator.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     return generator.eval().requires_grad_(False)
+
+
+class Counted(TorchFunctionMode):
+    """Ends the building of networks that make far more tensors than a file holds."""
+
+    def __init__(self, tensors: int) -> None:
+        super().__init__()
+        self.left = 1000 + 20 * tensors  # StyleGANs take some three for each that they keep
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise ModelFileError("they ask for many more weights than it holds")
+        return func(*args, **(kwargs or {}))
+
+
+def check_numbers(settings: object, depth: int = 0) -> None:
+    """ModelFileError where settings hold a number or a list beyond all sizes of networks."""
+    if isinstance(settings, dict | list | tuple):
+        if depth > 4 or len(settings) > 10_000:
+            raise ModelFileError("they are more than any network has")
+        for one in settings.values() if isinstance(settings, dict) else settings:
+            check_numbers(one, depth + 1)
+    elif type(settings) is int and abs(settings) > LARGEST:
+        raise ModelFileError(f"they hold {shown(settings)}, where {LARGEST} is the most")
 
 
 def check_tensors(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
@@ -170,7 +198,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
             return f.metadata() or {}, {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError as error:
         raise ModelFileError("is no file; `latent generators` lists what can be loaded") from error
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:  # a header that is no UTF-8 is a ValueError
         raise ModelFileError(f"is not a readable model file ({error}); cut short, or another kind") from error
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from generators.base import Generator
 from generators.errors import TrainingError
-from generators.training.checkpoint import load_checkpoint
+from generators.training.checkpoint import check_like, load_checkpoint
 from generators.training.data import Pictures
 from generators.training.record.record import Progress, Record
 from generators.training.settings import check_fits, config_of, trainer_of
@@ -101,8 +101,13 @@ def restore(trainer: Trainer, kind: str, run: Path) -> float:
     state = load_checkpoint(path)
     check_fits(state.get("kind", kind), kind, state["config"], trainer.config, path)
     try:
+        parts = {key: value for key, value in state.items() if key not in ("config", "optimizer", "optimizers")}
+        check_like(parts, trainer.state(), "it")
+        best = float(state.get("best", -1.0))
         trainer.restore(state)
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except TrainingError:
+        raise
+    except Exception as error:  # damage goes wrong in as many ways as there are parts
         why = " ".join(str(error).split())
         raise TrainingError(f"{path} does not fit this run ({why:.200}); give its settings, or start anew") from error
-    return float(state.get("best", -1.0))
+    return best

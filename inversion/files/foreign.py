@@ -33,6 +33,7 @@ Z = ("z", "zs")  # what programs call codes that are not mapped yet
 MAP = "map it first (generator.mapping), and save that"
 ENOUGH = 256  # numbers that tell a distribution
 FAR = 4.0  # mean squared standard deviations from the mean of W, which for samples are 1
+UNPACKED = 1 << 28  # bytes that a packed array may have, of a file that is smaller: some thousand codes of 1024 px
 ZIP, NUMPY = b"PK\x03\x04", b"\x93NUMPY"  # how files begin
 PICKLE = b"\x80"
 
@@ -191,7 +192,7 @@ def read_npz(file: io.BufferedIOBase, names: Sequence[str]) -> Any:
     name = stems[known[0]] if known else names[0]
     with zipfile.ZipFile(file) as archive:
         about, whole = archive.getinfo(name), file.seek(0, 2)
-        if about.file_size > 100 * whole + (1 << 20):  # floats hardly shrink
+        if about.file_size > max(min(100 * whole + ROOM, UNPACKED), 4 * whole):  # floats hardly shrink
             raise ModelFileError(f"would unpack to {about.file_size} bytes; no honest file does")
         return read_npy(io.BytesIO(archive.read(name)), about.file_size)
 

@@ -122,7 +122,7 @@ def prior_codes(generator: Generator, config: SpaceConfig) -> Float[Tensor, "sam
     labels = None
     if generator.c_dim:
         which = torch.randint(generator.c_dim, (config.samples,), generator=rng)
-        labels = torch.eye(generator.c_dim)[which].to(device)
+        labels = torch.nn.functional.one_hot(which, generator.c_dim).float().to(device)
     with torch.no_grad():
         return generator.mapping(z.to(device), labels).cpu()
 

@@ -14,6 +14,7 @@ from generators.autoencoder import Autoencoder, AutoencoderConfig, CodeEncoder
 from generators.base import Generator
 from generators.errors import TrainingError
 from generators.shapes import Float
+from generators.training.checkpoint import restore_optimizer
 from generators.training.config_codes import (
     AutoencodeConfig,
     ContractiveConfig,
@@ -106,7 +107,7 @@ class AutoencodeTrainer(Trainer):
 
     def load_weights(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_optimizer(self.optimizer, state["optimizer"])
 
 
 class SparseTrainer(AutoencodeTrainer):

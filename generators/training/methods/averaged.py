@@ -7,6 +7,7 @@ import torch
 
 from generators.base import Generator
 from generators.errors import TrainingError
+from generators.training.checkpoint import restore_optimizer
 from generators.training.config import LoopConfig
 from generators.training.data import Pictures
 from generators.training.distributed import average, world
@@ -85,7 +86,7 @@ class AveragedTrainer(Trainer):
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         for key, optimizer in self.method.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][key])
+            restore_optimizer(optimizer, state["optimizers"][key])
         self.method.restore(state["method"])
 
 

@@ -5,9 +5,7 @@ import subprocess
 import sys
 import urllib.request
 from email.message import Message
-from http.client import HTTPResponse
 from pathlib import Path
-from urllib.error import HTTPError
 from urllib.request import Request
 
 import pytest
@@ -17,9 +15,7 @@ from generators.hub.download import (
     DownloadConfig,
     Progress,
     SafeRedirects,
-    answered,
     download,
-    extent,
     remember,
     resumable,
 )
@@ -234,46 +230,6 @@ def test_a_part_that_is_longer_than_the_file(bring, server, tmp_path):
     (tmp_path / "part").write_bytes(CONTENT + b"more")
     assert bring()[0] == CONTENT
     assert [asked for _, asked in server.asked] == [None, "bytes=20004-", None]
-
-
-def test_weak_tags_do_not_tell_versions_apart(tmp_path):
-    cases = [({"ETag": 'W/"1"'}, None), ({"ETag": '"1"'}, '"1"'), ({"Last-Modified": "today"}, "today")]
-    for headers, version in cases:
-        message = Message()
-        for key, value in headers.items():
-            message[key] = value
-        (tmp_path / "part").write_bytes(b"123")
-        remember(tmp_path / "part", "a", message)
-        assert resumable("a", tmp_path / "part") == ((3, version) if version else (0, ""))
-
-
-@pytest.mark.parametrize("tag", ['"a\r\n b"', '"t\xe4g"', '"' + "x" * 5000 + '"', '"\udce4"', ""])
-def test_a_tag_that_cannot_be_sent_back_is_no_version(tmp_path, tag):
-    message = Message()
-    message["ETag"] = tag
-    (tmp_path / "part").write_bytes(b"123")
-    remember(tmp_path / "part", "a", message)
-    assert resumable("a", tmp_path / "part") == (0, "")
-    (tmp_path / "part.json").write_text(json.dumps({"address": "a", "version": tag}))  # as it was noted before
-    assert resumable("a", tmp_path / "part") == (0, "")
-
-
-@pytest.mark.parametrize("notes", ["[" * 100_000, "{", "null", '{"address": "a", "version": 1}', "\x00"])
-def test_notes_that_say_nothing_are_passed_over(tmp_path, notes):
-    (tmp_path / "part").write_bytes(b"123")
-    (tmp_path / "part.json").write_text(notes)
-    assert resumable("a", tmp_path / "part") == (0, "")
-
-
-def test_numbers_of_a_server_that_are_none(tmp_path):
-    for said, wanted in (("5", 5.0), ("\u00b2", 0.0), ("9" * 5000, 0.0), ("soon", 0.0)):
-        error = HTTPError("a", 503, "", {"Retry-After": said}, None)  # type: ignore[arg-type]
-        assert answered(error, "a", tmp_path / "part").wait == wanted  # type: ignore[attr-defined]
-    response = HTTPResponse.__new__(HTTPResponse)
-    response.fp, response.status = None, 206  # type: ignore[assignment]
-    response.headers = Message()  # type: ignore[assignment]
-    response.headers["Content-Range"] = "bytes " + "9" * 5000 + "-1/*"
-    assert extent(response) == (-1, None)
 
 
 # The disk
