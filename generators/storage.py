@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import uuid4
 
 from safetensors import SafetensorError
@@ -126,7 +126,7 @@ def write_bytes(data: bytes, path: str | Path, *, advice: str = ELSEWHERE) -> No
         temporary.write_bytes(data)
 
 
-def standard_output() -> BinaryIO:
+def standard_output() -> Any:  # a binary stream
     """Standard output for bytes; WriteError where there is none."""
     if sys.stdout is None or sys.stdout.closed:
         raise WriteError("standard output is closed; name a file, or open it")

@@ -28,7 +28,7 @@ def write_video(
     [0.01, 240], scale below 1, no frame, or frames of two sizes; WriteError if the file cannot be written.
     """
     path = Path(path)
-    check_film(1, path, fps=fps, scale=scale)
+    check_film(0, path, fps=fps, scale=None if scale is None else min(scale, 1))
     kind = path.suffix.lower()
     ready = _prepared(frames, 1 if scale is None and kind == ".png" else scale)
     first = next(ready, None)
@@ -61,8 +61,9 @@ def check_film(side: int, path: Path | str, *, fps: float | int, scale: int | No
         raise SettingsError(f"fps is {fps:g}; give a number of {LEAST_FPS} to {MOST_FPS}")
     if scale is not None and scale < 1:
         raise SettingsError(f"scale is {scale}; give a whole number of at least 1")
-    if side * (scale or 1) > MOST_SIDE:
-        raise SettingsError(f"scale is {scale}, which makes {side * (scale or 1)} px; give at most {MOST_SIDE // side}")
+    most = max(1, MOST_SIDE // max(1, side))
+    if scale is not None and scale > most:
+        raise SettingsError(f"scale is {scale} for frames of {side} px; give {most} at most")
 
 
 def _noting(frames: Iterator[Image.Image], drawn: list[Exception]) -> Iterator[Image.Image]:

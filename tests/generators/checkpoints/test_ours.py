@@ -216,7 +216,7 @@ def test_settings_that_would_fill_the_memory(saved):
     header, _ = read_file(saved)
     header["settings"]["w_dim"] = 10**9  # 4 exabytes for the first layer alone
     rewrite(saved, header=header)
-    refused(saved, "its settings want .*1000000000")
+    refused(saved, "they hold 1000000000, where")
 
 
 def test_weights_of_other_shapes(saved):

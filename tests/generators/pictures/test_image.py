@@ -197,7 +197,7 @@ def test_fit_square_is_central() -> None:
 
 def test_write_to_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out, closed=False))
     write_image(to_tensor(picture()), "-")
     assert out.getvalue().startswith(b"\x89PNG") and difference(read_image(io.BytesIO(out.getvalue())), picture()) == 0
 

@@ -96,7 +96,7 @@ def test_sources_that_hold_nothing(tmp_path):
     for name, why in (("text.zip", "is damaged, or no zip"), ("missing", "does not exist")):
         with pytest.raises(TrainingError, match=f"{name} {why}"):
             load_pictures([tmp_path / name], 8)
-    with pytest.raises(TrainingError, match="no readable picture in .*text.png; give folders or zips of .bmp, .gif"):
+    with pytest.raises(TrainingError, match="no readable picture in .*text.png is not a JPEG.*; give folders or zips"):
         load_pictures([tmp_path / "text.png"], 8)
 
 

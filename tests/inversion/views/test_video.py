@@ -100,9 +100,9 @@ def test_refusals(tmp_path):
         ("a", {}, "suffix ''"),
         ("a.mp4", {"fps": 0.0}, "fps is 0"),
         ("a.mp4", {"fps": float("nan")}, "fps is nan"),
-        ("a.mp4", {"fps": 1e-9}, "fps is 1e-09; give a number from 0.1"),
+        ("a.mp4", {"fps": 1e-9}, "fps is 1e-09; give a number of 0.01"),
         ("a.mp4", {"scale": 0}, "scale is 0"),
-        ("a.webp", {"scale": 10**6}, "scale is 1000000 for frames of 16 px; give a whole number of 1 to 512"),
+        ("a.webp", {"scale": 10**6}, "scale is 1000000 for frames of 16 px; give 512 at most"),
     ]:
         with pytest.raises(SettingsError, match=message):
             write_video(frames(2), tmp_path / name, **settings)
