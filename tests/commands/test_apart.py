@@ -67,7 +67,7 @@ def test_saved_latents_do_not_replace_those_that_are_read(latent, place, latents
         ("interpolate a.png b.png -o -", "name it with one of"),
         ("interpolate a.png b.png -o x.mp4 --fps 0.0001", "fps is 0.0001"),
         ("interpolate a.png b.png -o x.mp4 --fps nan", "fps is nan"),
-        ("interpolate a.png b.png -o x.mp4 --scale 1000000", "give at most 512"),
+        ("interpolate a.png b.png -o x.mp4 --scale 1000000", "give 512 at most"),
         ("blend a.png missing.png -o x.png --no-align", "missing.png does not exist"),
         ("blend a.png m.pt -o x.png --no-align", "m.pt"),
         (f"blend a.png b.png -o {'n' * 300}.png", "cannot be written"),
