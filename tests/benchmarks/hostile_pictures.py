@@ -32,7 +32,7 @@ class Outcome:
 
     name: str
     how: str  # read, refused, crash, hang, or the error's kind
-    megabytes: float
+    megabytes: float  # beyond those that the process began with
     seconds: float
     words: str = ""
 
@@ -110,11 +110,10 @@ def decoded(data: bytes) -> tuple[str, str]:
 def outcome(name: str, data: bytes) -> Outcome:
     """Decode a file in a child, and see how that ends."""
     reading, writing = os.pipe()
-    began = time.monotonic()
+    began, before = time.monotonic(), pages()[1]  # what a child begins with
     child = os.fork()
     if child == 0:
-        with open("/proc/self/statm") as file:
-            mapped = int(file.read().split()[0]) * resource.getpagesize()
+        mapped = pages()[0]
         resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -131,7 +130,14 @@ def outcome(name: str, data: bytes) -> Outcome:
         number = os.WTERMSIG(status)
         how = "hang" if number in (signal.SIGXCPU, signal.SIGALRM, signal.SIGKILL) else "crash"
         words = signal.Signals(number).name
-    return Outcome(name, how, used.ru_maxrss / 1024, time.monotonic() - began, words)
+    return Outcome(name, how, used.ru_maxrss / 1024 - before / 2**20, time.monotonic() - began, words)
+
+
+def pages() -> tuple[int, int]:
+    """Bytes that this process has mapped, and those of them that are in memory."""
+    with open("/proc/self/statm") as file:
+        mapped, resident, *_ = file.read().split()
+    return int(mapped) * resource.getpagesize(), int(resident) * resource.getpagesize()
 
 
 def main() -> None:
