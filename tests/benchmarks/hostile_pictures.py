@@ -110,27 +110,29 @@ def decoded(data: bytes) -> tuple[str, str]:
 def outcome(name: str, data: bytes) -> Outcome:
     """Decode a file in a child, and see how that ends."""
     reading, writing = os.pipe()
-    began, before = time.monotonic(), pages()[1]  # what a child begins with
+    began = time.monotonic()
     child = os.fork()
     if child == 0:
-        mapped = pages()[0]
+        mapped, resident = pages()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.alarm(12 * SECONDS)  # one that waits takes no processor time
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff speaks of what it reads
+        os.write(writing, f"{resident}\0".encode())
         os.write(writing, "\0".join(decoded(data)).encode())
         os._exit(0)
     os.close(writing)
     with open(reading, "rb") as pipe:
         told = pipe.read().decode()
     _, status, used = os.wait4(child, 0)
-    how, _, words = told.partition("\0")
+    before, _, end = told.partition("\0")
+    how, _, words = end.partition("\0")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         how = "hang" if number in (signal.SIGXCPU, signal.SIGALRM, signal.SIGKILL) else "crash"
         words = signal.Signals(number).name
-    return Outcome(name, how, used.ru_maxrss / 1024 - before / 2**20, time.monotonic() - began, words)
+    return Outcome(name, how, used.ru_maxrss / 1024 - int(before or 0) / 2**20, time.monotonic() - began, words)
 
 
 def pages() -> tuple[int, int]:
