@@ -2,57 +2,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from generators.checkpoints.ours import save_model
-from generators.checkpoints.rosinality import to_state
-from tests.conftest import ROOT, tiny_generator
-from tests.generators.checkpoints.foreign import dumped, nvidia, saved, tensorflow
-
-
-def mutated(data: bytes, rng: np.random.Generator) -> bytes:
-    """data with a few bytes changed, cut, doubled, or moved."""
-    out = bytearray(data)
-    for _ in range(int(rng.integers(1, 5))):
-        at = int(rng.integers(0, max(1, len(out))))
-        length = int(rng.integers(1, 40))
-        match int(rng.integers(0, 6)):
-            case 0:
-                out[at : at + 1] = bytes([int(rng.integers(0, 256))])
-            case 1:
-                out[at : at + length] = rng.bytes(length)
-            case 2:
-                del out[at : at + length]
-            case 3:
-                out[at:at] = out[at : at + length]
-            case 4 if at < len(out):
-                out[at] ^= 1 << int(rng.integers(0, 8))
-            case _ if rng.random() < 0.2:
-                del out[at:]
-    return bytes(out)
-
-
-def originals(folder: Path) -> dict[str, list[bytes]]:
-    """Whole files, small ones, so that changes hit the structure as often as the weights."""
-    g = tiny_generator(channels=(2, 2, 2), z_dim=2, w_dim=2, mapping_layers=1)
-    save_model(g, folder / "ours.safetensors")
-    state = {"g_ema": to_state(g), "latent_avg": g.w_avg}
-    return {
-        "pickles": [
-            dumped(nvidia(g)),
-            dumped(nvidia(g), 2),
-            dumped(tensorflow(g)),
-            dumped(tensorflow(g), 2),
-            dumped({"w": np.zeros((1, 6, 2))}, 5),
-        ],
-        "others": [
-            saved(state),
-            saved(state, _use_new_zipfile_serialization=False),
-            (folder / "ours.safetensors").read_bytes(),
-        ],
-    }
-
+from tests.conftest import ROOT
 
 PROBE = """
 import builtins, os, resource, subprocess, sys
@@ -65,9 +17,10 @@ import warnings
 warnings.simplefilter("ignore")
 from generators.checkpoints.open import read_checkpoint
 from generators.errors import GeneratorError
-from tests.generators.unpickle.test_fuzz import mutated, originals
+from tests.generators.unpickle.forge import mutated, originals
 folder = Path({folder!r})
-kinds = originals(folder)
+whole = originals(folder)
+kinds = {{"pickles": whole[".pkl"] + whole[".npy"], "others": whole[".pt"] + whole[".safetensors"]}}
 for original in kinds["pickles"] + kinds["others"]:
     (folder / "whole").write_bytes(original)
     try:
