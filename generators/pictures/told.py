@@ -27,7 +27,8 @@ CURVES = {1: SRGB_CURVE, 4: 2.2, 5: 2.8, 6: SRGB_CURVE, 8: 1.0, 13: SRGB_CURVE, 
 PAPER = 203 / 10_000  # the white of print in HDR, as a share of PQ's brightest (ITU-R BT.2408)
 D50 = np.array([0.9642, 1.0, 0.8249])
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-INNER, INTEROP, COLOR_SPACE = 0x8769, 0xA005, 0xA001  # of EXIF
+INNER, INTEROP = 0x8769, 0xA005  # directories of EXIF
+COLOR_SPACE = 0xA001
 
 
 @dataclass(frozen=True)
