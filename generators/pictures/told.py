@@ -108,7 +108,9 @@ def profile_of(colours: Colours) -> bytes:
     curve = b"curv" + bytes(4) + struct.pack(">I", 4096) + light
     tags = {b"desc": b"desc\0\0\0\0\0\0\0\2x\0" + bytes(78), b"cprt": b"text\0\0\0\0CC0\0", b"wtpt": xyz(D50)}
     tags |= {key + b"XYZ": xyz(to_xyz[:, i]) for i, key in enumerate((b"r", b"g", b"b"))}
-    at, table, body = 132 + 12 * (len(tags) + 3), struct.pack(">I", len(tags) + 3), b""
+    count = len(tags) + 3
+    at, body = 132 + 12 * count, b""
+    table = struct.pack(">I", count)
     for name, value in tags.items():
         table += name + struct.pack(">II", at + len(body), len(value))
         body += value + bytes(-len(value) % 4)
@@ -116,8 +118,8 @@ def profile_of(colours: Colours) -> bytes:
         table += key + b"TRC" + struct.pack(">II", at + len(body), len(curve))
     body += curve
     size = 128 + len(table) + len(body)
-    kinds = (b"none", 0x2200000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
-    head = struct.pack(">I4sI4s4s4s12x4s28x", size, *kinds) + xyz(D50)[8:]
+    kinds = b"mntrRGB XYZ "
+    head = struct.pack(">I4sI12s12x4s28x", size, b"none", 0x2200000, kinds, b"acsp") + xyz(D50)[8:]
     return head.ljust(128, b"\0") + table + body
 
 
