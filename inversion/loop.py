@@ -52,9 +52,9 @@ def optimize(
     """Descend the objective from init, yielding every step; stop early by leaving the loop.
 
     Each image of a batch moves as it would alone. The latent of a step is the one that its losses were taken at,
-    jitter included: step 0 is init, and config.steps updates give config.steps + 1 of them. clock tells which share of
-    the time is gone: the schedule then hurries so that all of it fits, and ends at 1. For pictures of several sizes
-    (config.coarse) objective is a function of the size, as `losses.objectives` gives it.
+    jitter included: without that step 0 is init, and config.steps updates give config.steps + 1 of them. clock tells
+    which share of the time is gone: the schedule then hurries so that all of it fits, and ends at 1. For pictures of
+    several sizes (config.coarse) objective is a function of the size, as `losses.objectives` gives it.
     """
     if config.coarse and not callable(objective):
         raise SettingsError("coarse needs an objective at every size; pass losses.objectives(...), or leave it out")
@@ -74,7 +74,7 @@ def optimize(
             code.requires_grad_(False)
             optimizer = OPTIMIZERS[config.optimizer]([n.requires_grad_() for n in noise], lr=config.detail_lr)
         with precision(code.device, config.bf16):
-            shift = jitter(done / turn) if jitter and index and done < turn else 0.0
+            shift = jitter(done / turn) if jitter and done < turn else 0.0
             latent = Latent((code if axes is None else axes.leave(code)) + shift, init.space, noise)
             ws, size = latent.to_ws(generator), config.size_at(done, generator.img_resolution)
             candidate = Candidate(generator.synthesis(ws, noise, resolution=size).float(), ws, noise)
