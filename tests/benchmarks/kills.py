@@ -70,7 +70,6 @@ def started(command: str, here: Path, work: Path) -> int:
     """The command in a fork of this process, in its own folder, with its own cache; gives its id."""
     if pid := os.fork():
         return pid
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     status = 1
     try:
         os.chdir(work)
@@ -188,6 +187,7 @@ def main() -> None:
     parser.add_argument("--signals", default="SIGKILL,SIGTERM,SIGINT")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # for the forks, before they have a handler of their own
     for module in IMPORTED:
         import_module(module)
     rng = random.Random(0)
