@@ -141,6 +141,27 @@ def remove_unfinished(folder: Path, name: str = "") -> None:
             left.unlink(missing_ok=True)
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block on this folder; the end of a process ends its block.
+
+    Where folders know no locks, as on some network disks, nobody waits.
+    """
+    descriptor = None
+    try:
+        import fcntl  # not on Windows
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        pass
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def check_folder(folder: Path) -> None:
     """Make the folder where it is missing; WriteError unless a file can be written there."""
     try:

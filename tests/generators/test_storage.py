@@ -1,5 +1,6 @@
 """Whole files: what stands under a name is whole, whatever happens on the way."""
 
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from generators.errors import GeneratorError, ImageError, InversionError, LatentError, WriteError
 from generators.storage import (
+    alone_in,
     as_json,
     cache_folder,
     check_folder,
@@ -167,3 +169,21 @@ def test_without_a_home_there_is_a_cache_that_holds_and_takes_nothing(monkeypatc
 
 def test_a_place_that_cannot_be_looked_at_holds_no_file(tmp_path):
     assert not any(map(is_file, (tmp_path / ("n" * 5000), tmp_path / "a\0b", tmp_path)))
+
+
+def test_who_is_alone_in_a_folder_is_so_until_the_block_ends(tmp_path):
+    def free() -> bool:
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    with alone_in(tmp_path):
+        assert not free()
+    assert free() and list(tmp_path.iterdir()) == []
+    with alone_in(tmp_path / "none"):
+        pass

@@ -84,6 +84,7 @@ def test_only_new_and_changed_files_are_encoded_and_removed_ones_leave(folder):
 def test_the_index_holds_what_the_encoder_says(folder):
     generator = Flat()
     encoded(generator, folder)
+    assert (folder / INDEX).stat().st_mode & 0o777 == 0o600  # it tells of faces
     (table,) = parse(folder / INDEX).values()
     for name, row in table.items():
         wanted = generator.encoder(load_target(generator, folder / name).image).flatten()
