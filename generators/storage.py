@@ -77,7 +77,9 @@ def replacing(
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name[:40]}.{uuid4().hex[:12]}{MARK}{target.suffix[:12]}")
         temporary.touch(mode=0o600 if private else 0o666)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
+        temporary.chmod(mode)  # some writers make the file anew, for its owner alone
         if sync:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())

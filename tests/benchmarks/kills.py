@@ -20,6 +20,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from safetensors import safe_open
@@ -30,6 +31,7 @@ from generators.checkpoints.rosinality import to_state
 from generators.training.checkpoint import load_checkpoint
 from tests.conftest import picture, tiny_generator
 
+ROUNDING = 1e-4  # of latents that are found in batches of another size
 PATIENCE = 120  # seconds of the clock, after which a run hangs
 SMALL = "--resolution 8 --w-dim 8 --mapping-layers 1 --channels 8,8 --batch 4 --images 40 --holdout 2"
 COMMANDS = {
@@ -107,14 +109,14 @@ def ended(pid: int, number: int = 0, after: float = float("inf")) -> tuple[int, 
         time.sleep(0.0005)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path) -> dict[str, np.ndarray]:
     """The pictures and tensors of a folder, which are equal for equal runs; any reader's error for a half file."""
     found = {}
     for path in sorted((folder / "out").rglob("*")):
         name = str(path.relative_to(folder))
         if path.suffix == ".png":
             with Image.open(path) as image:
-                found[name] = image.tobytes()
+                found[name] = np.asarray(image)
         elif path.suffix == ".safetensors":
             found[name] = tensors(path)
         elif path.suffix == ".json":
@@ -124,10 +126,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: value for name, value in found.items() if "curve.png" not in name and ".tmp" not in name}
 
 
-def tensors(path: Path) -> bytes:
+def tensors(path: Path) -> np.ndarray:
     """The numbers in a safetensors file, in the order of their names."""
     with safe_open(path, "pt") as file:
-        return b"".join(file.get_tensor(key).numpy().tobytes() for key in sorted(file.keys()))
+        return np.concatenate([file.get_tensor(key).double().numpy().ravel() for key in sorted(file.keys())])
+
+
+def apart(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    """Tell pictures that differ, and numbers that do by more than another size of batch rounds."""
+    if a is None or b is None or a.shape != b.shape:
+        return True
+    return not (np.array_equal(a, b) if a.dtype == np.uint8 else np.allclose(a, b, atol=ROUNDING))
 
 
 def after_a_signal(work: Path, number: int, status: int) -> list[str]:
@@ -152,7 +161,7 @@ def after_a_signal(work: Path, number: int, status: int) -> list[str]:
     return wrong
 
 
-def faults(command: str, here: Path, work: Path, number: int, after: float, whole: dict[str, bytes]) -> list[str]:
+def faults(command: str, here: Path, work: Path, number: int, after: float, whole: dict[str, np.ndarray]) -> list[str]:
     """All that is wrong after a signal at that moment, and after the rerun; "in time" where it came before the end."""
     work.mkdir()
     status, _ = ended(started(command, here, work), number, after)
@@ -163,13 +172,14 @@ def faults(command: str, here: Path, work: Path, number: int, after: float, whol
     status, _ = ended(started(command + more, here, work))
     if status:
         wrong.append(f"the rerun fails: {(work / 'told').read_text().splitlines()[-1:]}")
-    elif (found := contents(work)) != whole:
-        names = sorted(n for n in found.keys() | whole.keys() if found.get(n) != whole.get(n))
+        return seen + [f"{one} [at {after:.2f} s]" for one in wrong]
+    found = contents(work)
+    if names := sorted(n for n in found.keys() | whole.keys() if apart(found.get(n), whole.get(n))):
         wrong.append(f"the rerun differs ({', '.join(names)})")
     return seen + [f"{one} [at {after:.2f} s]" for one in wrong]
 
 
-def row(name: str, here: Path, number: int, moments: list[float], whole: dict[str, bytes]) -> str:
+def row(name: str, here: Path, number: int, moments: list[float], whole: dict[str, np.ndarray]) -> str:
     """A line on a command and a signal."""
     found = []
     for i, after in enumerate(moments):

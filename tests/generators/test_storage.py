@@ -41,6 +41,20 @@ def test_a_block_that_ends_well_gives_the_file_its_name(tmp_path):
     assert names(tmp_path / "new") == ["a.png"] and (tmp_path / "new" / "a.png").read_bytes() == b"whole"
 
 
+def test_a_file_that_its_writer_makes_anew_keeps_the_usual_mode(tmp_path):
+    def anew(temporary):
+        temporary.unlink()
+        temporary.write_bytes(b"x")
+        temporary.chmod(0o600)
+
+    for name, private in (("a", False), ("b", True)):
+        with replacing(tmp_path / name, private=private) as temporary:
+            anew(temporary)
+    (tmp_path / "usual").write_bytes(b"")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError(), RuntimeError("CUDA out of memory")])
 def test_a_block_that_fails_leaves_what_was_there(tmp_path, error):
     write_bytes(b"old", tmp_path / "a")
