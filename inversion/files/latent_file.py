@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -58,6 +59,7 @@ def as_bytes(latent: Latent, path: Path, generator: Generator, history: dict[str
     check_fits(generator, latent, str(path))
     header = {
         "space": str(latent.space),
+        **({} if latent.label is None else {"label": latent.label}),
         "generator": {"name": generator.name, "sha256": generator.sha256()},
         "versions": {"latent-inversion": _version(), "torch": torch.__version__},
         "history": history or {},
@@ -153,16 +155,18 @@ def read_bundle(path: Path | str) -> Bundle:
     try:
         header = from_json(about["header"])
         space, maker = LatentSpace(header["space"]), header["generator"]
+        label = header.get("label")
         code, noise = tensors["code"], tuple(tensors[f"noise.{i}"] for i in range(len(tensors) - 1))
         words = {"generator_name": maker["name"], "generator_sha256": maker["sha256"]}
         tables = {"history": header["history"], "versions": header["versions"]}
     except (KeyError, TypeError, ValueError) as error:
         raise LatentFileError(f"{path} has a broken header: {error!r}; make it again") from error
     typed = all(isinstance(v, str) for v in words.values()) and all(isinstance(v, dict) for v in tables.values())
+    typed = typed and type(label) in (int, NoneType)
     if not typed or not all(t.dtype == torch.float32 for t in (code, *noise)):
         raise LatentFileError(f"{path} holds values of the wrong types; make it again")
     check_tensors(code, space, noise, str(path))
-    return Bundle(Latent(code, space, noise), **words, **tables)
+    return Bundle(Latent(code, space, noise, label), **words, **tables)
 
 
 def export(latent: Latent, path: Path | str, generator: Generator, *, noise: bool = True) -> None:

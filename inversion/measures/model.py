@@ -12,6 +12,7 @@ from generators.base import Generator
 from inversion.config import InvertConfig, config_of
 from inversion.errors import SettingsError
 from inversion.inverter import Inversion, Inverter
+from inversion.latent import check_label
 from inversion.measures.config import MODEL_CONVENTIONS, QualityConfig
 from inversion.measures.diversity import ratio
 from inversion.measures.reconstruction import record, summarize
@@ -47,6 +48,8 @@ def measure_model(
     if memorised is not None and not data:
         raise SettingsError("memorised faces are looked for among training pictures; give them, as --data")
     runs = runs_of(generator, config)  # settings are refused before the work starts
+    for _, _, how in runs:
+        check_label(generator, how.label, how.space)
     study = prepare(generator, sources, data, config, watch)
     yield from real_records(study)
     if generator.encoder is None:
@@ -136,10 +139,12 @@ def path_length_record(study: Study) -> Record:
     """Perceptual path length of samples, or why there is none."""
     generator, config = study.generator, study.config
     line: Record = {"measure": "path_length", "setting": "w, full paths", "path_length": None, "missing": {}}
-    if generator.c_dim or generator.discriminator is None:
-        why = "is conditional, and draws none without labels" if generator.c_dim else "has no discriminator features"
+    unlabelled = generator.c_dim and config.label is None
+    if unlabelled or generator.discriminator is None:
+        why = "is conditional, and draws none without a label" if unlabelled else "has no discriminator features"
         return {**line, "missing": {"path_length": f"{generator.name} {why}"}}
-    value = perceptual_path_length(generator, pairs=config.samples, batch=config.batch, seed=config.seed)
+    how = {"batch": config.batch, "seed": config.seed, "label": config.label}
+    value = perceptual_path_length(generator, pairs=config.samples, **how)
     return {**line, "pairs": config.samples, "epsilon": EPSILON, "path_length": value}
 
 

@@ -25,10 +25,11 @@ def sample_records(study: Study, out: Path | None, memorised: Path | None) -> It
     ws, stats = generator.w_avg[None, None], FaceStats((), ())
     for psi in config.truncations:
         line: Record = {"measure": "samples", "setting": f"truncation {psi:g}", "truncation": psi}
-        if generator.c_dim:
-            yield {**line, "missing": {"samples": f"{generator.name} is conditional, and draws none without labels"}}
+        if generator.c_dim and config.label is None:
+            yield {**line, "missing": {"samples": f"{generator.name} is conditional, and draws none without a label"}}
             continue
-        ws = sample_latent(generator, batch=config.samples, seed=config.seed, truncation_psi=psi).code
+        how = {"seed": config.seed, "truncation_psi": psi, "label": config.label}
+        ws = sample_latent(generator, batch=config.samples, **how).code
         images = study.watch.counted(rendered(generator, ws, config.batch), f"samples, {line['setting']}", len(ws))
         stats = measure_pictures(images, faces=study.faces)
         yield {**line, **sample_figures(study, stats)}
