@@ -210,4 +210,6 @@ def opened(
 
 def name_of(thing: "Path | Picture") -> str:
     """The name of a latent or a picture on a sheet."""
-    return Path(thing.name).stem.removesuffix(".latent")
+    from inversion.files.chosen import short_name
+
+    return short_name(thing) if isinstance(thing, Path) else Path(thing.name).stem

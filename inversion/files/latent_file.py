@@ -16,11 +16,10 @@ from generators.settings import plain
 from generators.storage import from_json, is_file, write_bytes
 from inversion.config import LatentSpace
 from inversion.errors import LatentFileError, SettingsError
+from inversion.files.chosen import chosen, one_of
 from inversion.files.foreign import FOREIGN as FOREIGN
 from inversion.files.foreign import existing, foreign_bytes, is_numpy, read_latents
 from inversion.latent import Latent, check_fits, check_tensors, stack
-
-LATENTS = (".safetensors", *FOREIGN)  # suffixes of saved latents; anything else is a photograph
 
 FORMAT = "latent-1"
 
@@ -77,9 +76,11 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
 
     With generator, the latent comes on its device, and LatentFileError is raised if it was made with another one.
     The foreign formats need it, to tell one shape from another, as `read_latents` has it; the latents of several
-    photographs come as one batch, in w_plus where they do not share a space.
+    photographs come as one batch, in w_plus where they do not share a space. FILE#N is one of several, from 1.
     """
-    path = Path(path)
+    path, number = chosen(path)
+    if number is not None:
+        return one_of(load_latent(path, generator), path, number)
     if is_numpy(path) or (path.suffix.lower() in FOREIGN and format_of(path) is None):
         if generator is None:
             raise SettingsError(f"{path.name} does not say which generator made it; pass generator to load_latent")
@@ -100,7 +101,7 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
 
 def holds_latent(path: Path | str) -> bool:
     """Tell a latent by its content: one of ours, or arrays of numpy; of .pt files this cannot be told."""
-    path = Path(path)
+    path = chosen(path)[0]
     return path.is_file() and (format_of(path) == FORMAT or is_numpy(path))
 
 
@@ -126,7 +127,8 @@ def header_of(path: Path | str) -> dict[str, Any]:
     """The header of a saved latent of ours; nothing where it is none, which reading it says."""
     from safetensors import SafetensorError, safe_open
 
-    if Path(path).suffix.lower() != ".safetensors" or not is_file(path):
+    path = chosen(path)[0]
+    if path.suffix.lower() != ".safetensors" or not is_file(path):
         return {}
     try:
         with safe_open(path, "pt") as file:
@@ -213,5 +215,5 @@ def load_one(path: Path, generator: Generator) -> Latent:
     """The latent of one image; SettingsError where the file holds those of several."""
     latent = load_latent(path, generator)
     if len(latent) != 1:
-        raise SettingsError(f"{path} holds the latents of {len(latent)} images; save the one that you mean to a file")
+        raise SettingsError(f"{path} holds {len(latent)} latents; name one of them, as {path}#1")
     return latent

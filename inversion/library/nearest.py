@@ -18,7 +18,8 @@ from generators.pictures.sheet import sheet
 from generators.pictures.sources import Content, Picture, pictures
 from inversion.errors import FaceError, ImageError, InversionError, SettingsError, result_or_error
 from inversion.faces.detect import describe
-from inversion.files.latent_file import LATENTS, load_one
+from inversion.files.chosen import is_latent
+from inversion.files.latent_file import load_one
 from inversion.inverter import Inverter
 from inversion.latent import synthesize
 from inversion.library.index import Measure, Rows, update
@@ -84,7 +85,7 @@ def look_at(
     generator: Generator, query: str, measure: Measure, *, by_face: bool
 ) -> tuple[Image.Image, Float[Tensor, " numbers"]]:
     """A query's picture and its numbers."""
-    if Path(query).suffix.lower() not in LATENTS:
+    if not is_latent(query):
         content = pictures(query)[0].content()
         picture, numbers = content.image(), measure.of([content])[0]
     else:
