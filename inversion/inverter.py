@@ -91,6 +91,8 @@ class Inverter:
         check_budget(self.budget)
         check_weights(config.loss)
         check_label(self.generator, config.label, config.space)
+        if self.init is not None and len(self.init) != 1:
+            raise SettingsError(f"init{self.init.told} holds {len(self.init)} latents; pass one, as init.split()[0]")
         vars(self).update({name: plain(vars(self)[name]) for name in ("face", "batch", "budget")})  # as JSON takes them
         if self.batch is not None and self.batch < 1:
             raise SettingsError(f"batch is {self.batch}; give a count of photographs from 1 on")
@@ -149,7 +151,7 @@ class Inverter:
         bundle = kept(entry, self.generator)
         if bundle is None:
             return None
-        latent = bundle.latent.to(self.generator.w_avg.device)
+        latent = replace(bundle.latent.to(self.generator.w_avg.device), source=target.source)
         told = {**bundle.history, "photograph": target.name, "recipe": self.recipe}
         losses, metrics, steps, seconds = (told[name] for name in ("losses", "metrics", "steps", "seconds"))
         return Inversion(latent, target, synthesize(self.generator, latent), losses, metrics, steps, seconds, told)
@@ -170,7 +172,7 @@ class Inverter:
 
     def measured(self, target: Target, step: Step, index: int, seconds: float) -> Inversion:
         """The inversion of image `index` of a batch out of its last step; seconds is this image's part."""
-        latent = step.latent.split()[index]
+        latent = replace(step.latent.split()[index], source=target.source)
         image = synthesize(self.generator, latent)
         losses = {name: float(loss[index]) for name, loss in step.losses.items()}
         metrics = compare(image, target.image, faces=self.generator.subject == "face")

@@ -25,6 +25,7 @@ class Latent:
     space: LatentSpace
     noise: Noise
     label: int | None = None  # the class, from 0, that a conditional generator maps z with; of no use in other spaces
+    source: str | None = None  # the file that it came from, for messages
 
     def __len__(self) -> int:
         return len(self.code)
@@ -40,6 +41,11 @@ class Latent:
     def to_w_plus(self, generator: Generator) -> "Latent":
         """The same images as a w_plus latent."""
         return replace(self, code=self.to_ws(generator), space=LatentSpace.W_PLUS, label=None)
+
+    @property
+    def told(self) -> str:
+        """Its file in brackets, as it stands in messages; nothing where it came from none."""
+        return "" if self.source is None else f" ({self.source})"
 
     def to(self, device: str | torch.device) -> "Latent":
         """The same latent on another device."""
@@ -60,7 +66,8 @@ def stack(latents: Sequence[Latent]) -> Latent:
     for other in latents[1:]:
         check_same_space(latents[0], other)
     noise = tuple(torch.cat(maps) for maps in zip(*(latent.noise for latent in latents), strict=True))
-    return replace(latents[0], code=torch.cat([latent.code for latent in latents]), noise=noise)
+    source = latents[0].source if len(latents) == 1 else None
+    return replace(latents[0], code=torch.cat([latent.code for latent in latents]), noise=noise, source=source)
 
 
 def mean_latent(generator: Generator, space: LatentSpace, *, batch: int = 1, label: int | None = None) -> Latent:
@@ -122,9 +129,11 @@ def at_a_time(generator: Generator, most: int = 8) -> int:
 def check_same_space(a: Latent, b: Latent) -> None:
     """SpaceMismatch unless a and b live in one space, and in z in one class."""
     if a.space is not b.space:
-        raise SpaceMismatch(f"latents are in {a.space} and {b.space}; call .to_w_plus(generator) on both")
+        both = f"{a.space}{a.told} and {b.space}{b.told}"
+        raise SpaceMismatch(f"latents are in {both}; call .to_w_plus(generator) on both")
     if a.space is LatentSpace.Z and a.label != b.label:
-        raise SpaceMismatch(f"z of the classes {a.label} and {b.label} came; call .to_w_plus(generator) on both")
+        both = f"{a.label}{a.told} and {b.label}{b.told}"
+        raise SpaceMismatch(f"z of the classes {both} came; call .to_w_plus(generator) on both")
 
 
 def check_alike(latents: Sequence[Latent]) -> None:
@@ -135,22 +144,27 @@ def check_alike(latents: Sequence[Latent]) -> None:
     for other in latents[1:]:
         check_same_space(first, other)
         if first.code.shape != other.code.shape:
-            one, two = tuple(first.code.shape), tuple(other.code.shape)
-            raise SpaceMismatch(f"latents are {one} and {two}; use one generator and one batch size")
+            both = f"{tuple(first.code.shape)}{first.told} and {tuple(other.code.shape)}{other.told}"
+            raise SpaceMismatch(f"latents are {both}; use one generator and one batch size")
         shapes = [[tuple(n.shape) for n in latent.noise] for latent in (first, other)]
         if shapes[0] != shapes[1]:
-            raise SpaceMismatch(f"noise maps are {shapes[0]} and {shapes[1]}; use latents of one generator")
+            both = f"{shapes[0]}{first.told} and {shapes[1]}{other.told}"
+            raise SpaceMismatch(f"noise maps are {both}; use latents of one generator")
         if first.code.device != other.code.device:
-            raise SettingsError(f"latents are on {first.code.device} and {other.code.device}; call .to(device) on both")
+            both = f"{first.code.device}{first.told} and {other.code.device}{other.told}"
+            raise SettingsError(f"latents are on {both}; call .to(device) on both")
 
 
 def check_w_plus(generator: Generator, latent: Latent) -> None:
     """SpaceMismatch unless latent is in w_plus and fits the generator."""
     if latent.space is not LatentSpace.W_PLUS:
-        raise SpaceMismatch(f"the latent is in {latent.space}, layers need w_plus; call .to_w_plus(generator) first")
+        where = f"the latent{latent.told} is in {latent.space}"
+        raise SpaceMismatch(f"{where}, layers need w_plus; call .to_w_plus(generator) first")
     came, wanted = tuple(latent.code.shape), (generator.num_ws, generator.w_dim)
     if came[1:] != wanted:
-        raise SpaceMismatch(f"the latent is {came}; {generator.name} takes (batch, {wanted[0]}, {wanted[1]})")
+        raise SpaceMismatch(
+            f"the latent{latent.told} is {came}; {generator.name} takes (batch, {wanted[0]}, {wanted[1]})"
+        )
 
 
 def check_tensors(code: Tensor, space: LatentSpace, noise: Sequence[Tensor], where: str) -> None:

@@ -114,9 +114,11 @@ def steps_of(
     if init is None:
         init = best_start(generator, images, config, budget=budget)
     elif init.space is not config.space:
-        raise SettingsError(f"the start is in {init.space}, the inversion in {config.space}; convert it or set space")
+        where = f"the start{init.told} is in {init.space}"
+        raise SettingsError(f"{where}, the inversion in {config.space}; convert it or set space")
     elif init.space is LatentSpace.Z and init.label != config.label:
-        raise SettingsError(f"the start is z of class {init.label}, the inversion of {config.label}; give one label")
+        where = f"the start{init.told} is z of class {init.label}"
+        raise SettingsError(f"{where}, the inversion of {config.label}; give one label")
     elif len(init) != len(images):
         raise SettingsError(f"{len(init)} starts came for {len(images)} images; give one each")
     elif config.optimize_noise:

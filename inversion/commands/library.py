@@ -99,9 +99,9 @@ def draw_codes(
 ) -> None:
     """Draw the codes of sources as a picture, as a page, or both."""
     from inversion.files.named import named
-    from inversion.library.collection import collect
+    from inversion.library.collection import collect, most_codes
     from inversion.views.page import write_page
-    from inversion.views.plot import KINDS, check_method, draw, points_of
+    from inversion.views.plot import KINDS, check_codes, draw, points_of
 
     if out is None and html is None:
         raise click.UsageError("name a file: -o FILE or --html FILE")
@@ -109,7 +109,8 @@ def draw_codes(
         if file is not None:
             check_place(str(file), kinds)
             check_reads([file], [*sources, *named(sources)])
-    check_method(method, int(dims))
+    numbers = generator.num_ws * generator.w_dim
+    check_codes(most_codes(sources, generator, limit), numbers, int(dims), method)
     inverter = encoding(generator, seed=seed, **codes)
     with bars(inverter.config.steps) as watch:
         found = collect(sources, inverter, watch, limit=limit)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from inversion.errors import SettingsError
@@ -34,7 +35,7 @@ def one_of(latent: Latent, path: Path, number: int) -> Latent:
             else f"{len(latent)} latents; choose one of #1 to #{len(latent)}"
         )
         raise SettingsError(f"{path} has no latent #{number}, it holds {have}")
-    return latent.split()[number - 1]
+    return replace(latent.split()[number - 1], source=f"{path}#{number}")
 
 
 def short_name(source: Path | str) -> str:

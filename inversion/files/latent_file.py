@@ -1,7 +1,7 @@
 """A latent on disk: one .latent.safetensors with its history in the header; and .npz, .npy and .pt for others."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from types import NoneType
@@ -86,7 +86,8 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
             raise SettingsError(f"{path.name} does not say which generator made it; pass generator to load_latent")
         latents = list(read_latents(path, generator).values())
         same = len({latent.space for latent in latents}) == 1
-        return stack([latent if same else latent.to_w_plus(generator) for latent in latents])
+        found = stack([latent if same else latent.to_w_plus(generator) for latent in latents])
+        return replace(found, source=str(path))
     bundle = read_bundle(path)
     if generator is None:
         return bundle.latent
@@ -168,7 +169,7 @@ def read_bundle(path: Path | str) -> Bundle:
     if not typed or not all(t.dtype == torch.float32 for t in (code, *noise)):
         raise LatentFileError(f"{path} holds values of the wrong types; make it again")
     check_tensors(code, space, noise, str(path))
-    return Bundle(Latent(code, space, noise, label), **words, **tables)
+    return Bundle(Latent(code, space, noise, label, str(path)), **words, **tables)
 
 
 def export(latent: Latent, path: Path | str, generator: Generator, *, noise: bool = True) -> None:

@@ -55,7 +55,7 @@ def collect(
     else its source, where there are several. limit: only so many, drawn at random. watch counts the batches, and hears
     of each file that cannot be used. ImageError if nothing is left.
     """
-    files = thinned([pair for source in sources for pair in listing(source, alone=len(sources) == 1)], limit)
+    files = listed(sources, limit)
     parts: list[Collection] = []
     size = inverter.batch or at_a_time(inverter.generator, BATCH)
     for first in watch.counted(range(0, len(files), size), "batches", -(-len(files) // size)):
@@ -65,6 +65,22 @@ def collect(
     names = tuple(name for part in parts for name in part.names)
     labels = tuple(label for part in parts for label in part.labels)
     return Collection(names, labels, torch.cat([part.images for part in parts]), torch.cat([p.codes for p in parts]))
+
+
+def listed(sources: Sequence[str | Path], limit: int | None = None) -> list[Labelled]:
+    """All things that sources name, with labels, or so many, drawn at random."""
+    return thinned([pair for source in sources for pair in listing(source, alone=len(sources) == 1)], limit)
+
+
+def most_codes(sources: Sequence[str | Path], generator: Generator, limit: int | None = None) -> int:
+    """How many codes `collect` can give, without a look at any photograph."""
+    count = 0
+    for one, _ in listed(sources, limit):
+        try:
+            count += len(load_latent(one, generator)) if isinstance(one, Path) else 1
+        except InversionError:
+            count += 1  # what is wrong with it is told when it is read again
+    return count
 
 
 def listing(source: str | Path, *, alone: bool) -> list[Labelled]:

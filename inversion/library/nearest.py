@@ -156,6 +156,7 @@ def mahalanobis(query: Float[Tensor, " numbers"], table: Float[Tensor, "rows num
 
 
 def contact_sheet(found: Matches) -> Image.Image:
-    """The query and what was found, nearest first, each with its distance."""
+    """The query and what was found, nearest first, each with its distance and its name below its source."""
     shown = [found.query, *(file.read() for file in found.files)]
-    return sheet(shown, ["query", *(f"{far:.2f}, {name}" for name, far in found.nearest)])
+    far = (distance for _, distance in found.nearest)
+    return sheet(shown, ["query", *(f"{x:.2f}, {file.name}" for x, file in zip(far, found.files, strict=True))])

@@ -16,7 +16,7 @@ from inversion.latent import check_label
 from inversion.measures.config import MODEL_CONVENTIONS, QualityConfig
 from inversion.measures.diversity import ratio
 from inversion.measures.reconstruction import record, summarize
-from inversion.measures.samples import sample_records
+from inversion.measures.samples import sample_records, samples_name
 from inversion.measures.smoothness import (
     EPSILON,
     draw_pairs,
@@ -26,6 +26,8 @@ from inversion.measures.smoothness import (
 )
 from inversion.measures.study import Portraits, Record, Study, face_figures, frechet, names_of, prepare
 from inversion.watch import SILENT, Watch
+
+MIDPOINTS = "midpoints.png"
 
 
 def measure_model(
@@ -65,9 +67,14 @@ def measure_model(
     if out is not None:
         people = [*found.values()][-1]
         pairs = draw_pairs(people, config.pairs, config.seed)
-        write_midpoints(generator, people, pairs, out / "midpoints.png")
+        write_midpoints(generator, people, pairs, out / MIDPOINTS)
     yield path_length_record(study)
     yield from sample_records(study, out, memorised)
+
+
+def pictures_in(config: QualityConfig) -> list[str]:
+    """The names of the pictures that `measure_model` writes into its folder."""
+    return [MIDPOINTS, *map(samples_name, config.truncations)]
 
 
 def runs_of(generator: Generator, config: QualityConfig) -> list[tuple[str, str, InvertConfig]]:

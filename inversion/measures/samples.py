@@ -34,8 +34,13 @@ def sample_records(study: Study, out: Path | None, memorised: Path | None) -> It
         stats = measure_pictures(images, faces=study.faces)
         yield {**line, **sample_figures(study, stats)}
         if out is not None:
-            write_samples(study, ws[:SHEET_TILES], stats, out / f"samples-{psi:g}.png")
+            write_samples(study, ws[:SHEET_TILES], stats, out / samples_name(psi))
     yield memorised_record(study, ws, stats, memorised)
+
+
+def samples_name(psi: float) -> str:
+    """The name of the sheet of samples at a truncation."""
+    return f"samples-{psi:g}.png"
 
 
 def sample_figures(study: Study, stats: FaceStats) -> Record:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from inversion import Inverter, load_latent, sample_latent, save
-from inversion.errors import SettingsError
+from inversion import Inverter, LatentSpace, blend, interpolate, load_latent, sample_latent, save, truncate
+from inversion.errors import InversionError, SettingsError
 from inversion.files.chosen import chosen, is_latent, short_name
+from inversion.latent import mean_latent
 from tests.conftest import objects, picture, pixels, refused
 
 KINDS = ("three.latent.safetensors", "three.npz", "three.npy", "three.pt")
@@ -110,3 +111,30 @@ def test_the_file_of_the_one_is_never_replaced(latent, three):
         latent("blend", "three.latent.safetensors#2", "three.npz#1", "-o", "three.gif", "--save-latents"),
         "three.latent.safetensors is also what is read",
     )
+
+
+def test_latents_that_do_not_fit_are_named_by_their_files(generator, three):
+    for name, space in (("z", LatentSpace.Z), ("w", LatentSpace.W)):
+        save(mean_latent(generator, space), f"{name}.latent.safetensors", generator)
+    z, w, one = (load_latent(f"{name}.latent.safetensors", generator) for name in ("z", "w", "one"))
+    second = load_latent("three.npz#2", generator)
+    for wrong, words in (
+        (lambda: blend([one, z]), r"w_plus \(one.latent.safetensors\) and z \(z.latent.safetensors\)"),
+        (lambda: interpolate(second, w, 0.5), r"w_plus \(three.npz#2\) and w \(w.latent.safetensors\)"),
+        (lambda: blend([one, load_latent("three.npy", generator)]), r"\(one.latent.safetensors\) and .* \(three.npy\)"),
+        (lambda: truncate(generator, z, 0.5), r"the latent \(z.latent.safetensors\) is in z"),
+        (
+            lambda: [*Inverter(generator, init=w).run([torch.zeros(1, 3, 16, 16)])],
+            r"the start \(w.latent.safetensors\)",
+        ),
+        (lambda: Inverter(generator, init=load_latent("three.npz", generator)), r"init \(three.npz\) holds 3 latents"),
+    ):
+        with pytest.raises(InversionError, match=words):
+            wrong()
+    assert blend([one, one]).source is None
+
+
+def test_a_start_of_another_space_is_named(latent, generator, three, tmp_path):
+    picture(0).save(tmp_path / "a.png")
+    command = ("invert", "a.png", "-o", "out", "--no-align", "--init", "one.latent.safetensors", "--space", "w")
+    refused(latent(*command), "the start (one.latent.safetensors) is in w_plus, the inversion in w")
