@@ -122,7 +122,8 @@ def evaluate_model(
     if memorised is not None:
         check_place(str(memorised), ("png",))
     writes = [] if out is None else [out / name for name in (QUALITY, *pictures_in(config))]
-    check_reads(writes + [memorised] * (memorised is not None), [*sources, *data, *pictures_of([*sources, *data])])
+    writes += [] if memorised is None else [memorised]
+    check_reads(writes, [*sources, *data, *pictures_of([*sources, *data])])
     records: list[dict[str, Any]] = []
     for record in measure_model(generator, sources, config, data=data, out=out, memorised=memorised, watch=Bars()):
         tell(record, quality_line(record, records[-1]["measure"] if records else None))

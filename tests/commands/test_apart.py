@@ -21,7 +21,8 @@ def place(tmp_path, monkeypatch) -> Path:
     torch.save({"g_ema": to_state(tiny_generator()), "latent_avg": torch.zeros(8)}, tmp_path / "m.pt")  # type: ignore[arg-type]
     (tmp_path / "link.png").symlink_to("a.png")
     os.link(tmp_path / "m.pt", tmp_path / "other.pt")
-    (tmp_path / "child-0001.png").write_bytes((tmp_path / "a.png").read_bytes())
+    for name in ("child-0001.png", "midpoints.png"):
+        (tmp_path / name).write_bytes((tmp_path / "a.png").read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Inverter, "run", lambda *args, **more: pytest.fail("a photograph was searched"))
     return tmp_path
@@ -44,6 +45,9 @@ COMMANDS = (
     "export m.pt m.pt",
     "export m.safetensors m.safetensors --format onnx",
     "train . -o a.png",
+    "evaluate-model a.png b.png --data c.png --memorised c.png",
+    "evaluate-model . --data . --memorised link.png",
+    "evaluate-model midpoints.png a.png -o ./",
     "train . --init m.safetensors -o m.safetensors",
 )
 
