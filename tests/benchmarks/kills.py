@@ -164,6 +164,7 @@ def after_a_signal(work: Path, number: int, status: int) -> list[str]:
 def faults(command: str, here: Path, work: Path, number: int, after: float, whole: dict[str, np.ndarray]) -> list[str]:
     """All that is wrong after a signal at that moment, and after the rerun; "in time" where it came before the end."""
     work.mkdir()
+    (work / "told").touch()  # the signal may come before the run has opened it
     status, _ = ended(started(command, here, work), number, after)
     told = (work / "told").read_text()
     seen = ["in time"] * (status != 0) + ["best kept"] * ("stopped early" in told or "--resume goes on" in told)

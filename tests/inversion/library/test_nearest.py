@@ -280,5 +280,5 @@ def test_the_sheet_shows_the_query_first(folder):
 def test_a_latent_of_several_images_is_no_query(folder, tmp_path):
     generator = Flat()
     save(sample_latent(generator, batch=2), tmp_path / "two.latent.safetensors", generator)
-    with pytest.raises(SettingsError, match="2 images"):
+    with pytest.raises(SettingsError, match="2 latents"):
         nearest_to(str(tmp_path / "two.latent.safetensors"), folder, inverter(generator))
