@@ -79,7 +79,7 @@ def _read_bytes(source: Source) -> tuple[str, bytes]:
     name = "standard input" if source == "-" else name
     try:
         if source == "-":
-            return name, at_most(sys.stdin.buffer, name)
+            return name, at_most(standard_input(), name)
         if isinstance(source, str | Path):
             return name, file_bytes(source)
         if hasattr(source, "read"):
@@ -87,6 +87,13 @@ def _read_bytes(source: Source) -> tuple[str, bytes]:
     except (OSError, ValueError) as error:
         raise ImageError(why_not(name, error)) from error
     raise ImageError(f"a {type(source).__name__} came; pass a path, an open binary file or a PIL image")
+
+
+def standard_input() -> BinaryIO:
+    """Standard input for bytes; ImageError where there is none."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise ImageError("standard input is closed; name a file, or pipe a picture in")
+    return sys.stdin.buffer
 
 
 def file_bytes(path: str | Path) -> bytes:
