@@ -91,7 +91,7 @@ def _read_bytes(source: Source) -> tuple[str, bytes]:
 
 def standard_input() -> BinaryIO:
     """Standard input for bytes; ImageError where there is none."""
-    if sys.stdin is None or sys.stdin.closed:
+    if sys.stdin is None or getattr(sys.stdin, "closed", False):
         raise ImageError("standard input is closed; name a file, or pipe a picture in")
     return sys.stdin.buffer
 
