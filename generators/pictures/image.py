@@ -89,7 +89,7 @@ def _read_bytes(source: Source) -> tuple[str, bytes]:
     raise ImageError(f"a {type(source).__name__} came; pass a path, an open binary file or a PIL image")
 
 
-def standard_input() -> BinaryIO:
+def standard_input() -> BinaryIO | BufferedIOBase:
     """Standard input for bytes; ImageError where there is none."""
     if sys.stdin is None or getattr(sys.stdin, "closed", False):
         raise ImageError("standard input is closed; name a file, or pipe a picture in")
