@@ -32,8 +32,8 @@ COMMANDS = {
 def main() -> None:
     """Find the latent of a photograph in a trained generator, and edit it there.
 
-    A SOURCE is a photograph, or a saved latent (.safetensors, .npz, .npy, .pt). A photograph is inverted on the way,
-    and its latent is kept in $LATENT_CACHE (~/.cache/latent) for the next time.
+    A SOURCE is a photograph, or a saved latent (.safetensors, .npz, .npy, .pt; FILE#2 is the second of several). A
+    photograph is inverted on the way, and its latent is kept in $LATENT_CACHE (~/.cache/latent) for the next time.
     """
 
 

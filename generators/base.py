@@ -190,20 +190,35 @@ class Generator(nn.Module):
         c = F.one_hot(torch.randint(self.c_dim, (count,), generator=rng), self.c_dim)
         return z.to(device), c.float().to(device)
 
-    @torch.no_grad()
-    def sample_w(self, count: int, seed: int = 0) -> Float[Tensor, "count w_dim"]:
-        """Mapped samples, as many as count says, the same on every device for a given seed; classes are drawn too."""
-        return self.mapping(*self.sample_z(count, torch.Generator().manual_seed(seed)))[:, 0]
+    def labels(self, label: int | None, count: int) -> Labels:
+        """The class of that number, from 0, as `mapping` takes it, so often; None is no class."""
+        if label is None:
+            return None
+        return F.one_hot(torch.full((count,), label), self.c_dim).float().to(self.w_avg.device)
 
-    def statistics(self, *, samples: int = 10_000, seed: int = 0, unbent: bool = False) -> Statistics:
-        """The statistics of W, or of W as `unbent` gives it, from samples; measured once for the same weights."""
+    @torch.no_grad()
+    def sample_w(self, count: int, seed: int = 0, label: int | None = None) -> Float[Tensor, "count w_dim"]:
+        """Mapped samples, as many as count says, the same on every device for a given seed.
+
+        Where there are classes each has one of its own, or all that of label.
+        """
+        z, drawn = self.sample_z(count, torch.Generator().manual_seed(seed))
+        return self.mapping(z, drawn if label is None else self.labels(label, count))[:, 0]
+
+    def statistics(
+        self, *, samples: int = 10_000, seed: int = 0, unbent: bool = False, label: int | None = None
+    ) -> Statistics:
+        """The statistics of W, or of W as `unbent` gives it, from samples; measured once for the same weights.
+
+        label: those of one class alone.
+        """
 
         def measure() -> Statistics:
             with torch.autocast(self.w_avg.device.type, enabled=False):  # whoever asks first, all get the same
-                w = self.sample_w(samples, seed)
+                w = self.sample_w(samples, seed, label)
             return statistics_of(self.unbent(w) if unbent else w)
 
-        return self._kept.get(weights_of(self).values(), (samples, seed, unbent and self.w_slope), measure)
+        return self._kept.get(weights_of(self).values(), (samples, seed, unbent and self.w_slope, label), measure)
 
     def fixed_noise(self, batch: int) -> Noise:
         """The noise saved with the weights as buffers `noise_const`, the same for every image; zeros where none was."""

@@ -77,7 +77,9 @@ def replacing(
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name[:40]}.{uuid4().hex[:12]}{MARK}{target.suffix[:12]}")
         temporary.touch(mode=0o600 if private else 0o666)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
+        temporary.chmod(mode)  # some writers make the file anew, for its owner alone
         if sync:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
@@ -139,6 +141,27 @@ def remove_unfinished(folder: Path, name: str = "") -> None:
     for left in folder.glob(f".*{MARK}*"):
         if left.name.startswith(start):
             left.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block on this folder; the end of a process ends its block.
+
+    Where folders know no locks, as on some network disks, nobody waits.
+    """
+    descriptor = None
+    try:
+        import fcntl  # not on Windows
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        pass
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def check_folder(folder: Path) -> None:

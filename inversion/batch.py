@@ -8,7 +8,7 @@ from generators.base import Generator
 from generators.device import peak_memory_mb
 from generators.pictures.image import write_image
 from generators.pictures.sources import Picture
-from generators.storage import check_folder
+from generators.storage import alone_in, check_folder
 from inversion.errors import InversionError, WriteError
 from inversion.files.latent_file import save
 from inversion.files.outputs import Record, Report, Stems
@@ -56,12 +56,13 @@ def keep(generator: Generator, photo: Picture, found: Result, names: Stems) -> R
     if isinstance(found, InversionError):
         return {"file": photo.place, "error": str(found)}
     alignment = found.target.alignment
-    stem = names.give(photo.name, found.target.sha256, None if alignment is None else alignment.face)
-    path = names.out / f"{stem}.latent.safetensors"
     try:
-        save(found.latent, path, generator, found.history)
-        write_image(found.image, names.out / f"{stem}.png")
-        write_image(found.target.image, names.out / f"{stem}.target.png")
+        with alone_in(names.out):
+            stem = names.give(photo.name, found.target.sha256, None if alignment is None else alignment.face)
+            path = names.out / f"{stem}.latent.safetensors"
+            save(found.latent, path, generator, found.history)
+            write_image(found.image, names.out / f"{stem}.png")
+            write_image(found.target.image, names.out / f"{stem}.target.png")
     except (WriteError, InversionError) as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ALL:
             raise

@@ -52,6 +52,12 @@ class InvertConfig:
     )
     lr: float = setting(0.05, "Peak learning rate, after ramp-up.", above=0)
     start: str = setting("encoder", "First guess; encoder is mean where the model has no encoder.", choices=STARTS)
+    label: int | None = setting(
+        None,
+        "Class, from 0, where the generator knows classes; z needs it, w starts at its mean.",
+        least=0,
+        shown="none",
+    )
     seed: int = setting(0, "Of random starts, jitter and samples; the same number gives the same result.", least=0)
     restarts: int = setting(1, "Random starts, of which the best after a tenth of the steps goes on.", least=1)
     patience: int | None = setting(
@@ -213,8 +219,13 @@ def config_of(generator: "Generator", recipe_name: str, **given: Any) -> InvertC
 
 
 def settings_for(
-    generator: "Generator", recipe: str | None = None, *, steps: int | None = None, seed: int = 0
+    generator: "Generator",
+    recipe: str | None = None,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    label: int | None = None,
 ) -> InvertConfig:
     """The settings that find codes: that recipe's, or None: the encoder's, or else, without one, the default ones."""
     recipe = recipe or ("default" if generator.encoder is None or steps else "encode")
-    return config_of(generator, recipe, steps=steps, seed=seed)
+    return config_of(generator, recipe, steps=steps, seed=seed, label=label)

@@ -51,28 +51,30 @@ def first_guess(
     *,
     seed: int = 0,
     looks: int = 0,
+    label: int | None = None,
 ) -> Latent:
     """A start in space: "encoder" (with looks, see `encode`), "mean", or "random" from seed.
 
     The encoder's styles are averaged over the layers for w. For z, and where the model has no encoder, "encoder" is
-    "mean".
+    "mean". label: the class that is mapped, of which the mean is then taken.
     """
     if start == "random":
-        return random_guess(generator, len(images), space, seed)
+        return random_guess(generator, len(images), space, seed, label)
     guess = encode(generator, images, looks=looks) if start == "encoder" and space is not LatentSpace.Z else None
     if guess is None:
-        return mean_latent(generator, space, batch=len(images))
+        return mean_latent(generator, space, batch=len(images), label=label)
     if space is LatentSpace.W:
         return Latent(guess.code.mean(dim=1), space, guess.noise)
     return guess
 
 
-def random_guess(generator: Generator, batch: int, space: LatentSpace, seed: int) -> Latent:
+def random_guess(generator: Generator, batch: int, space: LatentSpace, seed: int, label: int | None = None) -> Latent:
     """The same random start for every image, so that each goes as it would alone."""
     if space is LatentSpace.Z:
         z = torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(seed))
-        return Latent(z.to(generator.w_avg.device).repeat(batch, 1), space, generator.fixed_noise(batch))
-    label = seed % generator.c_dim if generator.c_dim else None  # no photograph tells its class
+        return Latent(z.to(generator.w_avg.device).repeat(batch, 1), space, generator.fixed_noise(batch), label)
+    if label is None and generator.c_dim:
+        label = seed % generator.c_dim  # no photograph tells its class
     ws = sample_latent(generator, seed=seed, label=label).code.repeat(batch, 1, 1)
     code = ws[:, 0] if space is LatentSpace.W else ws
     return Latent(code, space, generator.fixed_noise(batch))

@@ -4,10 +4,11 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from itertools import count
 from pathlib import Path
 from time import monotonic
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -23,7 +24,7 @@ from inversion.files.cache import entry_of, kept, settings_told, write_entry
 from inversion.files.latent_file import load_one
 from inversion.files.named import named
 from inversion.guess import encode
-from inversion.latent import Latent, at_a_time, stack, synthesize
+from inversion.latent import Latent, at_a_time, check_label, stack, synthesize
 from inversion.loop import Step, check_budget, steps_of
 from inversion.losses import check_weights
 from inversion.metrics import compare
@@ -65,25 +66,33 @@ class Job:
 class Inverter:
     """Finds the latents of photographs in a generator, by one choice of settings.
 
-    recipe is the name that goes with config in what is told of a result. align, face: as `load_target` takes them.
+    config None is that of recipe, by its name; beside one, recipe is but the name that is told of it. label: the class
+    that config asks for, which it replaces. align, face: as `load_target` takes them.
     batch: photographs that are inverted together; None: as many as the generator's size allows. budget: seconds a
     photograph. init: one latent that all start from. cache: a folder that keeps what was found; results that depend on
     budget or init are not kept. SettingsError for settings that no photograph could be inverted by.
     """
 
     generator: Generator
-    config: InvertConfig
-    recipe: str = "custom"
+    config: InvertConfig = cast(InvertConfig, None)
+    recipe: str = ""
     align: bool = True
     face: int | None = None
     batch: int | None = None
     budget: float | None = None
     init: Latent | None = None
     cache: Path | None = None
+    label: InitVar[int | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, label: int | None) -> None:
+        config = self.config or recipe_named(self.generator, self.recipe or "default")
+        config = config if label is None else replace(config, label=label)
+        vars(self).update(config=config, recipe=self.recipe or ("custom" if self.config else "default"))
         check_budget(self.budget)
-        check_weights(self.config.loss)
+        check_weights(config.loss)
+        check_label(self.generator, config.label, config.space)
+        if self.init is not None and len(self.init) != 1:
+            raise SettingsError(f"init{self.init.told} holds {len(self.init)} latents; pass one, as init.split()[0]")
         vars(self).update({name: plain(vars(self)[name]) for name in ("face", "batch", "budget")})  # as JSON takes them
         if self.batch is not None and self.batch < 1:
             raise SettingsError(f"batch is {self.batch}; give a count of photographs from 1 on")
@@ -142,7 +151,7 @@ class Inverter:
         bundle = kept(entry, self.generator)
         if bundle is None:
             return None
-        latent = bundle.latent.to(self.generator.w_avg.device)
+        latent = replace(bundle.latent.to(self.generator.w_avg.device), source=target.source)
         told = {**bundle.history, "photograph": target.name, "recipe": self.recipe}
         losses, metrics, steps, seconds = (told[name] for name in ("losses", "metrics", "steps", "seconds"))
         return Inversion(latent, target, synthesize(self.generator, latent), losses, metrics, steps, seconds, told)
@@ -163,7 +172,7 @@ class Inverter:
 
     def measured(self, target: Target, step: Step, index: int, seconds: float) -> Inversion:
         """The inversion of image `index` of a batch out of its last step; seconds is this image's part."""
-        latent = step.latent.split()[index]
+        latent = replace(step.latent.split()[index], source=target.source)
         image = synthesize(self.generator, latent)
         losses = {name: float(loss[index]) for name, loss in step.losses.items()}
         metrics = compare(image, target.image, faces=self.generator.subject == "face")
@@ -191,7 +200,7 @@ class Inverter:
         ]
         found = self.run([one for one in opened if isinstance(one, Job)], watch)
         latents = [raised(next(found)).latent if isinstance(one, Job) else one for one in opened]
-        same = len({latent.space for latent in latents}) == 1
+        same = len({(latent.space, latent.label) for latent in latents}) == 1
         return [latent if same else latent.to_w_plus(self.generator) for latent in latents]
 
     def codes(self, images: Images) -> Styles:
@@ -227,19 +236,22 @@ def invert(
     init: Latent | None = None,
     budget: float | None = None,
     seed: int = 0,
+    label: int | None = None,
     align: bool = True,
     face: int | None = None,
 ) -> Inversion:
     """Find the latent of one photograph: a path, a PIL image, an array (h, w, 3), the bytes of a file, an open one, or
     a tensor (1, 3, h, w) in [-1, 1] of the right size.
 
-    config replaces the recipe's settings, and its seed; loss replaces its terms, name -> weight; budget is in seconds.
+    config replaces the recipe's settings, and its seed; loss replaces its terms, name -> weight; budget is in seconds;
+    label is the class, from 0, where the generator knows classes.
     Raises InversionError's kinds: no face, an unreadable file, an unknown recipe.
     """
     recipe = recipe if config is None else "custom"
     config = config or replace(recipe_named(generator, recipe), seed=seed)
     config = config if loss is None else replace(config, loss=loss)
-    inverter = Inverter(generator, config, recipe=recipe, align=align, face=face, budget=budget, init=init)
+    how = {"align": align, "face": face, "budget": budget, "init": init, "label": label}
+    inverter = Inverter(generator, config, recipe, **how)
     return raised(next(inverter.run([photo])))
 
 

@@ -24,6 +24,8 @@ class Latent:
     code: Float[Tensor, "batch ..."]
     space: LatentSpace
     noise: Noise
+    label: int | None = None  # the class, from 0, that a conditional generator maps z with; of no use in other spaces
+    source: str | None = None  # the file that it came from, for messages
 
     def __len__(self) -> int:
         return len(self.code)
@@ -31,14 +33,19 @@ class Latent:
     def to_ws(self, generator: Generator) -> Float[Tensor, "batch num_ws w_dim"]:
         """The per-layer styles that `generator.synthesis` takes."""
         if self.space is LatentSpace.Z:
-            return generator.mapping(self.code)
+            return generator.mapping(self.code, generator.labels(self.label, len(self)))
         if self.space is LatentSpace.W:
             return self.code[:, None].expand(-1, generator.num_ws, -1)
         return self.code
 
     def to_w_plus(self, generator: Generator) -> "Latent":
         """The same images as a w_plus latent."""
-        return replace(self, code=self.to_ws(generator), space=LatentSpace.W_PLUS)
+        return replace(self, code=self.to_ws(generator), space=LatentSpace.W_PLUS, label=None)
+
+    @property
+    def told(self) -> str:
+        """Its file in brackets, as it stands in messages; nothing where it came from none."""
+        return "" if self.source is None else f" ({self.source})"
 
     def to(self, device: str | torch.device) -> "Latent":
         """The same latent on another device."""
@@ -59,14 +66,16 @@ def stack(latents: Sequence[Latent]) -> Latent:
     for other in latents[1:]:
         check_same_space(latents[0], other)
     noise = tuple(torch.cat(maps) for maps in zip(*(latent.noise for latent in latents), strict=True))
-    return Latent(torch.cat([latent.code for latent in latents]), latents[0].space, noise)
+    source = latents[0].source if len(latents) == 1 else None
+    return replace(latents[0], code=torch.cat([latent.code for latent in latents]), noise=noise, source=source)
 
 
-def mean_latent(generator: Generator, space: LatentSpace, *, batch: int = 1) -> Latent:
-    """The average image: z = 0, or w_avg in w and w_plus; with the generator's fixed noise."""
-    noise, w_avg = generator.fixed_noise(batch), generator.w_avg
+def mean_latent(generator: Generator, space: LatentSpace, *, batch: int = 1, label: int | None = None) -> Latent:
+    """The average image, or that of a class: z = 0, or the mean of w in w and w_plus; with the fixed noise."""
+    noise = generator.fixed_noise(batch)
     if space is LatentSpace.Z:
-        return Latent(torch.zeros(batch, generator.z_dim, device=w_avg.device), space, noise)
+        return Latent(torch.zeros(batch, generator.z_dim, device=generator.w_avg.device), space, noise, label)
+    w_avg = generator.w_avg if label is None else generator.statistics(label=label).mean
     if space is LatentSpace.W:
         return Latent(w_avg.expand(batch, -1), space, noise)
     return Latent(w_avg.expand(batch, generator.num_ws, -1), space, noise)
@@ -86,21 +95,24 @@ def sample_latent(
     label is the class, from 0, that a conditional generator draws; SettingsError where it is missing, or there is none.
     """
     check_factor("truncation_psi", truncation_psi)
-    if generator.c_dim and (label is None or not 0 <= label < generator.c_dim):
-        came = "no label" if label is None else f"label {label}"
-        raise SettingsError(
-            f"{came} came; {generator.name} draws by class, choose a label of 0 to {generator.c_dim - 1}"
-        )
-    if label is not None and not generator.c_dim:
-        raise SettingsError(f"label {label} came; {generator.name} knows no classes, so leave it out")
+    check_label(generator, label)
     rng = torch.Generator().manual_seed(seed)
     z, _ = generator.sample_z(batch, rng)
-    c = None if label is None else torch.zeros(batch, generator.c_dim, device=z.device)
-    if c is not None:
-        c[:, label] = 1.0
     with torch.no_grad():
-        ws = generator.mapping(z, c, truncation_psi=truncation_psi)
+        ws = generator.mapping(z, generator.labels(label, batch), truncation_psi=truncation_psi)
     return Latent(ws.contiguous(), LatentSpace.W_PLUS, generator.fixed_noise(batch))
+
+
+def check_label(generator: Generator, label: int | None, space: LatentSpace = LatentSpace.Z) -> None:
+    """SettingsError for a class that there is not, or where there are classes and z is to be mapped without one."""
+    if label is not None and not generator.c_dim:
+        raise SettingsError(f"label {label} came; {generator.name} knows no classes, so leave it out")
+    if label is None and (not generator.c_dim or space is not LatentSpace.Z):
+        return
+    if label is None or not 0 <= label < generator.c_dim:
+        came = "no label" if label is None else f"label {label}"
+        last = generator.c_dim - 1
+        raise SettingsError(f"{came} came; {generator.name} draws by class, choose a label (--label) of 0 to {last}")
 
 
 @torch.no_grad()
@@ -126,9 +138,13 @@ def at_a_time(generator: Generator, most: int = 8) -> int:
 
 
 def check_same_space(a: Latent, b: Latent) -> None:
-    """SpaceMismatch unless a and b live in one space."""
+    """SpaceMismatch unless a and b live in one space, and in z in one class."""
     if a.space is not b.space:
-        raise SpaceMismatch(f"latents are in {a.space} and {b.space}; call .to_w_plus(generator) on both")
+        both = f"{a.space}{a.told} and {b.space}{b.told}"
+        raise SpaceMismatch(f"latents are in {both}; call .to_w_plus(generator) on both")
+    if a.space is LatentSpace.Z and a.label != b.label:
+        both = f"{a.label}{a.told} and {b.label}{b.told}"
+        raise SpaceMismatch(f"z of the classes {both} came; call .to_w_plus(generator) on both")
 
 
 def check_alike(latents: Sequence[Latent]) -> None:
@@ -139,22 +155,27 @@ def check_alike(latents: Sequence[Latent]) -> None:
     for other in latents[1:]:
         check_same_space(first, other)
         if first.code.shape != other.code.shape:
-            one, two = tuple(first.code.shape), tuple(other.code.shape)
-            raise SpaceMismatch(f"latents are {one} and {two}; use one generator and one batch size")
+            both = f"{tuple(first.code.shape)}{first.told} and {tuple(other.code.shape)}{other.told}"
+            raise SpaceMismatch(f"latents are {both}; use one generator and one batch size")
         shapes = [[tuple(n.shape) for n in latent.noise] for latent in (first, other)]
         if shapes[0] != shapes[1]:
-            raise SpaceMismatch(f"noise maps are {shapes[0]} and {shapes[1]}; use latents of one generator")
+            both = f"{shapes[0]}{first.told} and {shapes[1]}{other.told}"
+            raise SpaceMismatch(f"noise maps are {both}; use latents of one generator")
         if first.code.device != other.code.device:
-            raise SettingsError(f"latents are on {first.code.device} and {other.code.device}; call .to(device) on both")
+            both = f"{first.code.device}{first.told} and {other.code.device}{other.told}"
+            raise SettingsError(f"latents are on {both}; call .to(device) on both")
 
 
 def check_w_plus(generator: Generator, latent: Latent) -> None:
     """SpaceMismatch unless latent is in w_plus and fits the generator."""
     if latent.space is not LatentSpace.W_PLUS:
-        raise SpaceMismatch(f"the latent is in {latent.space}, layers need w_plus; call .to_w_plus(generator) first")
+        where = f"the latent{latent.told} is in {latent.space}"
+        raise SpaceMismatch(f"{where}, layers need w_plus; call .to_w_plus(generator) first")
     came, wanted = tuple(latent.code.shape), (generator.num_ws, generator.w_dim)
     if came[1:] != wanted:
-        raise SpaceMismatch(f"the latent is {came}; {generator.name} takes (batch, {wanted[0]}, {wanted[1]})")
+        raise SpaceMismatch(
+            f"the latent{latent.told} is {came}; {generator.name} takes (batch, {wanted[0]}, {wanted[1]})"
+        )
 
 
 def check_tensors(code: Tensor, space: LatentSpace, noise: Sequence[Tensor], where: str) -> None:
@@ -170,7 +191,7 @@ def check_tensors(code: Tensor, space: LatentSpace, noise: Sequence[Tensor], whe
 
 
 def check_fits(generator: Generator, latent: Latent, where: str) -> None:
-    """LatentFileError unless code and noise have the shapes that the generator takes."""
+    """LatentFileError unless code and noise have the shapes that the generator takes, and z a class of it."""
     shapes = {LatentSpace.Z: (generator.z_dim,), LatentSpace.W: (generator.w_dim,)}
     wanted = shapes.get(latent.space, (generator.num_ws, generator.w_dim))
     if tuple(latent.code.shape[1:]) != wanted:
@@ -178,6 +199,10 @@ def check_fits(generator: Generator, latent: Latent, where: str) -> None:
     noise = tuple(tuple(n.shape[2:]) for n in latent.noise)
     if noise != tuple(map(tuple, generator.noise_shapes)):
         raise misfit(where, "noise", noise, generator, generator.noise_shapes)
+    try:
+        check_label(generator, latent.label if latent.space is LatentSpace.Z else None, latent.space)
+    except SettingsError as error:
+        raise LatentFileError(f"{where}: {error}") from error
 
 
 def misfit(where: str, what: str, shape: tuple, generator: Generator, wanted: tuple) -> LatentFileError:

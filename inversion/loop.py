@@ -12,10 +12,10 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.device import has_bf16
-from inversion.config import InvertConfig
+from inversion.config import InvertConfig, LatentSpace
 from inversion.errors import SettingsError
 from inversion.guess import first_guess, fresh_noise, lively
-from inversion.latent import Latent
+from inversion.latent import Latent, check_label
 from inversion.losses import Candidate, Objective, TermContext, objectives
 
 OPTIMIZERS = {
@@ -52,14 +52,15 @@ def optimize(
     """Descend the objective from init, yielding every step; stop early by leaving the loop.
 
     Each image of a batch moves as it would alone. The latent of a step is the one that its losses were taken at,
-    jitter included: step 0 is init, and config.steps updates give config.steps + 1 of them. clock tells which share of
-    the time is gone: the schedule then hurries so that all of it fits, and ends at 1. For pictures of several sizes
-    (config.coarse) objective is a function of the size, as `losses.objectives` gives it.
+    jitter included: without that step 0 is init, and config.steps updates give config.steps + 1 of them. clock tells
+    which share of the time is gone: the schedule then hurries so that all of it fits, and ends at 1. For pictures of
+    several sizes (config.coarse) objective is a function of the size, as `losses.objectives` gives it.
     """
+    check_label(generator, config.label, LatentSpace.W)
     if config.coarse and not callable(objective):
         raise SettingsError("coarse needs an objective at every size; pass losses.objectives(...), or leave it out")
     terms = objective if callable(objective) else lambda _: objective
-    axes = generator.statistics(seed=config.seed) if config.whiten else None
+    axes = generator.statistics(seed=config.seed, label=config.label) if config.whiten else None
     start = init.code if axes is None else axes.enter(init.code)
     code = start.detach().clone().requires_grad_()
     noise = tuple(n.detach().clone().requires_grad_(config.optimize_noise) for n in init.noise)
@@ -74,8 +75,8 @@ def optimize(
             code.requires_grad_(False)
             optimizer = OPTIMIZERS[config.optimizer]([n.requires_grad_() for n in noise], lr=config.detail_lr)
         with precision(code.device, config.bf16):
-            shift = jitter(done / turn) if jitter and index and done < turn else 0.0
-            latent = Latent((code if axes is None else axes.leave(code)) + shift, init.space, noise)
+            shift = jitter(done / turn) if jitter and done < turn else 0.0
+            latent = replace(init, code=(code if axes is None else axes.leave(code)) + shift, noise=noise)
             ws, size = latent.to_ws(generator), config.size_at(done, generator.img_resolution)
             candidate = Candidate(generator.synthesis(ws, noise, resolution=size).float(), ws, noise)
             losses = {name: weight * term(candidate).float() for name, (weight, term) in terms(size).items()}
@@ -107,12 +108,17 @@ def steps_of(
     step, take their part; the first guess is always yielded.
     """
     check_budget(budget)
+    check_label(generator, config.label, config.space)
     began = monotonic()
     images = images.clone() if images.is_inference() else images
     if init is None:
         init = best_start(generator, images, config, budget=budget)
     elif init.space is not config.space:
-        raise SettingsError(f"the start is in {init.space}, the inversion in {config.space}; convert it or set space")
+        where = f"the start{init.told} is in {init.space}"
+        raise SettingsError(f"{where}, the inversion in {config.space}; convert it or set space")
+    elif init.space is LatentSpace.Z and init.label != config.label:
+        where = f"the start{init.told} is z of class {init.label}"
+        raise SettingsError(f"{where}, the inversion of {config.label}; give one label")
     elif len(init) != len(images):
         raise SettingsError(f"{len(init)} starts came for {len(images)} images; give one each")
     elif config.optimize_noise:
@@ -142,14 +148,16 @@ def best_start(generator: Generator, images: Tensor, config: InvertConfig, *, bu
 
 def started(generator: Generator, images: Tensor, config: InvertConfig) -> Latent:
     """The first guess that the settings ask for."""
-    guess = first_guess(generator, images, config.start, config.space, seed=config.seed, looks=config.looks)
+    how = {"seed": config.seed, "looks": config.looks, "label": config.label}
+    guess = first_guess(generator, images, config.start, config.space, **how)
     return fresh_noise(generator, guess, config.seed) if config.optimize_noise else guess
 
 
 def context_of(generator: Generator, images: Tensor, init: Latent, config: InvertConfig) -> TermContext:
     with torch.no_grad():
         start = init.to_ws(generator)
-    return TermContext(generator=generator, target=images, init_ws=start, init_noise=init.noise, seed=config.seed)
+    given = {"init_ws": start, "init_noise": init.noise, "seed": config.seed, "label": config.label}
+    return TermContext(generator=generator, target=images, **given)
 
 
 def descend(
@@ -199,7 +207,7 @@ def picked(a: Step, b: Step, wins: Bool[Tensor, " batch"]) -> Step:
         return torch.where(wins.reshape(-1, *[1] * (x.dim() - 1)), y, x)
 
     noise = tuple(pick(x, y) for x, y in zip(a.latent.noise, b.latent.noise, strict=True))
-    latent = Latent(pick(a.latent.code, b.latent.code), b.latent.space, noise)
+    latent = replace(b.latent, code=pick(a.latent.code, b.latent.code), noise=noise)
     found = None if a.found is None or b.found is None else pick(a.found, b.found)
     return Step(b.index, latent, {name: pick(a.losses[name], b.losses[name]) for name in a.losses}, b.size, found)
 
@@ -213,7 +221,7 @@ class Jitter:
     def __init__(self, generator: Generator, shape: Sequence[int], config: InvertConfig) -> None:
         self.config = config
         self.shape, self.device = tuple(shape), generator.w_avg.device
-        self.spread = generator.statistics(seed=config.seed).spread
+        self.spread = generator.statistics(seed=config.seed, label=config.label).spread
         self.rng = torch.Generator().manual_seed(config.seed)
 
     def __call__(self, t: float) -> Float[Tensor, "*code"]:
@@ -251,7 +259,7 @@ def precision(device: torch.device, bf16: bool | None) -> torch.autocast | nullc
 
 
 def detached(latent: Latent) -> Latent:
-    return Latent(latent.code.detach().clone(), latent.space, tuple(n.detach().clone() for n in latent.noise))
+    return replace(latent, code=latent.code.detach().clone(), noise=tuple(n.detach().clone() for n in latent.noise))
 
 
 def check_budget(budget: float | None) -> None:

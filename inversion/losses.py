@@ -43,6 +43,7 @@ class TermContext:
     init_ws: Float[Tensor, "batch num_ws w_dim"] | None = None  # where the descent starts; None: no anchor term
     init_noise: Noise | None = None  # likewise; None: no detail term
     seed: int = 0  # for the samples that the prior is measured on
+    label: int | None = None  # the class of those samples; None: any
 
 
 Term = Callable[[Candidate], Float[Tensor, " batch"]]
@@ -140,13 +141,13 @@ def noise_autocorrelation(candidate: Candidate, gain: float = 2.0) -> Float[Tens
     return total
 
 
-def latent_prior(generator: Generator, seed: int = 0) -> Term:
+def latent_prior(generator: Generator, seed: int = 0, label: int | None = None) -> Term:
     """Squared distance from the latents' centre in units of their spread: about 1 for samples, 0 at the centre.
 
-    Both are those of samples from seed before the mapping's last leaky ReLU. Zhu et al. 2020, "Improved StyleGAN
-    Embedding: Where are the Good Latents?"; divided by w_dim, averaged over layers.
+    Both are those of samples from seed, of one class or of any, before the mapping's last leaky ReLU. Zhu et al. 2020,
+    "Improved StyleGAN Embedding: Where are the Good Latents?"; divided by w_dim, averaged over layers.
     """
-    gaussian = generator.statistics(seed=seed, unbent=True)
+    gaussian = generator.statistics(seed=seed, unbent=True, label=label)
     return lambda candidate: gaussian.enter(generator.unbent(candidate.ws)).square().mean(dim=(1, 2))
 
 
@@ -196,7 +197,7 @@ TERMS: dict[str, Builder] = {
     "face": lambda context: face_maps(context.target),
     "noise": lambda context: noise_autocorrelation,
     "noise-code": lambda context: partial(noise_autocorrelation, gain=1.0),
-    "prior": lambda context: latent_prior(context.generator, context.seed),
+    "prior": lambda context: latent_prior(context.generator, context.seed, context.label),
     "delta": lambda context: layer_spread,
     "anchor": lambda context: anchor(context.init_ws),
     "detail": lambda context: detail(context.init_noise),

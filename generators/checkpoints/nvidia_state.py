@@ -1,7 +1,6 @@
 """State dicts of NVIDIA's StyleGAN2: the weights of such a pickle by their names, as torch.save writes them."""
 
 import re
-from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -11,16 +10,7 @@ from generators.checkpoints.nvidia import read_stylegan2, shape
 from generators.errors import ModelFileError
 from generators.unpickle.allowed import StandIn
 
-BEGIN = ("synthesis.b4.", "synthesis.input.")  # of names in a state dict
 CLAMP = 256.0  # the bound on activations that published models were trained with
-
-
-def state_in(saved: Mapping) -> dict[str, Tensor] | None:
-    """The state dict of such a generator, or of its average where both are there; None where there is none."""
-    places = sorted(saved.items(), key=lambda item: "ema" not in str(item[0]).lower())
-    dicts = [saved, *(value for _, value in places if isinstance(value, dict))]
-    found = next((one for one in dicts if any(str(key).startswith(BEGIN) for key in one)), None)
-    return None if found is None else {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
 
 
 def read_nvidia_state(state: dict[str, Tensor], card: dict[str, object]) -> Generator:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from generators.base import Generator
 from generators.checkpoints.companion import attach
 from generators.checkpoints.nvidia import read_nvidia
-from generators.checkpoints.nvidia_state import read_nvidia_state, state_in
+from generators.checkpoints.nvidia_state import read_nvidia_state
 from generators.checkpoints.openvino import is_wheel, read_openvino
 from generators.checkpoints.ours import load_model, read_tensors, save_model
 from generators.checkpoints.psp import read_psp
@@ -142,7 +142,7 @@ def read_torch(saved: Any, card: dict[str, object]) -> Generator:
         return read_tree(saved, card)  # a module as NVIDIA's code pickles it, in another wrapping
     if not isinstance(saved, dict):
         raise ModelFileError(f"holds a {type(saved).__name__}, not a model's weights by name; is it a latent?")
-    if (state := nvidia_state(saved) or state_in(saved)) is not None:
+    if (state := nvidia_state(saved)) is not None:
         return read_nvidia_state(state, card)
     saved = unwrapped(saved)
     if isinstance(saved.get("state_dict"), dict):

@@ -1,16 +1,16 @@
 """The weights of a generator inside of whatever a script saved around them: found by what they are, not by a name.
 
-A state dict is known by two of its names; what stands before those is a wrapper's prefix (module., decoder.), and the
+A state dict is known by names that it has; what stands before those is a wrapper's prefix (module., decoder.), and the
 dictionary that it stands in may lie in others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from torch import Tensor
 
 DEEP, MOST = 3, 1000  # dictionaries inside of each other, and in all, that are looked into
 ROSINALITY = ("conv1.conv.weight", "input.input")  # names that each layout's generators have
-NVIDIA = ("synthesis.b4.conv1.weight", "synthesis.b4.const")
+NVIDIA = (("synthesis.b4.const",), ("synthesis.input.freqs",))  # of StyleGAN2 and StyleGAN3
 
 
 def states(saved: dict) -> list[tuple[str, dict]]:
@@ -23,21 +23,22 @@ def states(saved: dict) -> list[tuple[str, dict]]:
     return sorted(found, key=lambda one: ("ema" not in one[0].lower(), one[0].count("/")))
 
 
-def prefixes(state: dict, names: tuple[str, str]) -> Iterator[str]:
-    """Each prefix under which a dictionary has tensors of both names."""
-    first, second = names
+def prefixes(state: dict, names: Sequence[str]) -> list[str]:
+    """The prefixes under which a dictionary has tensors of all the names, averaged ones first."""
+    found = []
     for key, value in state.items():
-        if isinstance(key, str) and key.endswith(first) and isinstance(value, Tensor):
-            prefix = key.removesuffix(first)
-            if (not prefix or prefix.endswith(".")) and isinstance(state.get(prefix + second), Tensor):
-                yield prefix
+        if isinstance(key, str) and key.endswith(names[0]) and isinstance(value, Tensor):
+            prefix = key.removesuffix(names[0])
+            whole = all(isinstance(state.get(prefix + name), Tensor) for name in names)
+            found += [prefix] if whole and (not prefix or prefix.endswith(".")) else []
+    return sorted(found, key=lambda prefix: ("ema" not in prefix.lower(), prefix))
 
 
 def unwrapped(saved: dict) -> dict:
     """The file as its readers know it: the generator's weights under g_ema or state_dict, whatever was around them."""
     all_ = states(saved)
     for way, state in all_:
-        for prefix in sorted(prefixes(state, ROSINALITY), key=lambda p: ("ema" not in p, p)):
+        for prefix in prefixes(state, ROSINALITY):
             top = way.split("/")[1] if way else None
             averages = [here["latent_avg"] for there, here in all_ if "latent_avg" in here and way.startswith(there)]
             about = {"latent_avg": averages[-1] if averages else None} | saved
@@ -56,6 +57,6 @@ def below(state: dict, prefix: str) -> dict:
 def nvidia_state(saved: dict) -> dict[str, Tensor] | None:
     """The state dict of a generator of NVIDIA's code; None where there is none."""
     for _, state in states(saved):
-        for prefix in prefixes(state, NVIDIA):
+        for prefix in (prefix for names in NVIDIA for prefix in prefixes(state, names)):
             return {key: value for key, value in below(state, prefix).items() if isinstance(value, Tensor)}
     return None

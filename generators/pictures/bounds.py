@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from generators.errors import ImageError
+from generators.pictures.deep import layout
+from generators.pictures.told import COLOURS
 
 MAX_FILE = 2**29  # bytes
 MAX_PIXELS, MOST = 100_000_000, "100 megapixels"
@@ -93,7 +95,8 @@ def beside(image: Image.Image, turned: bool) -> int:
     """Bytes a pixel beside the picture itself: for its decoder, or later for a copy that is turned or converted."""
     kind = image.format or ""
     decoder = DECODER.get(kind, 6 if image.info.get("progressive") else 0)
-    copies = turned or "icc_profile" in image.info or image.mode in ("RGBA", "CMYK", "LAB")
+    copies = turned or {"icc_profile", COLOURS} & image.info.keys() or image.mode in ("RGBA", "CMYK", "LAB")
+    copies = copies or image.mode == "RGB" and layout(image)
     return max(decoder, 4 if copies else 0)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from generators.errors import ImageError
+from generators.pictures.told import COLOURS, profile_of
 from generators.shapes import Float
 
 PROFILE, MOST_PROFILE = "icc_profile", 8 * 2**20  # key of Image.info, and bytes
@@ -18,21 +19,22 @@ Range = tuple[float, float]  # what becomes black, and how far above it is white
 
 
 def to_srgb(image: Image.Image, name: str) -> tuple[Image.Image, list[str]]:
-    """The picture as 8-bit sRGB on white, by the profile that it carries; and notes on what was guessed.
+    """The picture as 8-bit sRGB on white, by the profile that it carries or tells of; and notes on what was guessed.
 
     A profile that is damaged or for other pictures counts as none. ImageError for values that are not finite.
     """
     notes: list[str] = []
     profile = image.info.get(PROFILE)
+    colours: Any = image.info.get(COLOURS)
     if image.mode.startswith("I") or image.mode == "F":
         image, said = to_8_bit(image, name)
         notes += [said] if said else []
     if image.mode == "LAB":
         return from_lab(image), notes
     image, alpha = apart(image)
-    if profile:
+    if profile or colours:
         try:
-            image = by_profile(image, profile)
+            image = by_profile(image, profile or profile_of(colours))
         except Exception as error:  # the profile comes with the file, and anything may be wrong with it
             why = " ".join(str(error).split())[:80] or type(error).__name__
             notes.append(f"the colour profile of {name} cannot be used ({why}); it is read as sRGB")

@@ -18,11 +18,14 @@ from torch import Tensor
 from generators.errors import ImageError
 from generators.pictures.bounds import MAX_FILE, MOST, check_file, check_memory, check_size, scans_of
 from generators.pictures.colour import to_srgb
+from generators.pictures.deep import filled, layout
 from generators.pictures.formats import HEAD, NAMES, READS, WRITES, format_of, unidentified
+from generators.pictures.tiff import read_tiff, unread
+from generators.pictures.told import COLOURS, told
 from generators.shapes import Float, UInt8
 from generators.storage import write_bytes
 
-READING = 2  # to be raised when files come to be read as other pixels, so that what was made of the old is not used
+READING = 3  # to be raised when files come to be read as other pixels, so that what was made of the old is not used
 SETTINGS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
 Source = str | Path | BinaryIO | BufferedIOBase
 SOURCE, NOTES = "source", "notes"  # keys of Image.info: what a picture is called in messages; what was guessed
@@ -48,8 +51,6 @@ def read_image(source: Source | Image.Image) -> Image.Image:
             raise ImageError(f"{name} is empty; a photograph ({NAMES}) is needed")
     with quiet():
         image, notes = _decode(picture, name)
-    if isinstance(picture, Image.Image):
-        notes = [*notes_of(picture), *notes]
     image.info = {SOURCE: name, NOTES: notes}
     return image
 
@@ -78,7 +79,7 @@ def _read_bytes(source: Source) -> tuple[str, bytes]:
     name = "standard input" if source == "-" else name
     try:
         if source == "-":
-            return name, at_most(sys.stdin.buffer, name)
+            return name, at_most(standard_input(), name)
         if isinstance(source, str | Path):
             return name, file_bytes(source)
         if hasattr(source, "read"):
@@ -86,6 +87,13 @@ def _read_bytes(source: Source) -> tuple[str, bytes]:
     except (OSError, ValueError) as error:
         raise ImageError(why_not(name, error)) from error
     raise ImageError(f"a {type(source).__name__} came; pass a path, an open binary file or a PIL image")
+
+
+def standard_input() -> BinaryIO | BufferedIOBase:
+    """Standard input for bytes; ImageError where there is none."""
+    if sys.stdin is None or getattr(sys.stdin, "closed", False):
+        raise ImageError("standard input is closed; name a file, or pipe a picture in")
+    return sys.stdin.buffer
 
 
 def file_bytes(path: str | Path) -> bytes:
@@ -134,42 +142,52 @@ def _decode(picture: bytes | Image.Image, name: str) -> tuple[Image.Image, list[
     """Decode, turn upright and convert, with notes; the work is judged by the header, before any pixel is decoded."""
     try:
         if isinstance(picture, bytes):
-            image = _loaded(picture, name)
+            image, notes = _loaded(picture, name)
         else:
             check_size(picture, name)
+            notes = [*notes_of(picture)]
             picture.load()  # here, as its EXIF hides what is wrong with its pixels
             check_memory(picture, 0, name, turned=_is_turned(picture))
             image = picture.copy()  # also loads it
+            image.info[COLOURS] = told(picture)
         _turn_upright(image)
-        return to_srgb(image, name)
+        image, more = to_srgb(image, name)
+        return image, [*notes, *more]
     except ImageError:
         raise
     except (Image.DecompressionBombError, MemoryError):
         raise ImageError(f"{name} is far larger than can be read; shrink it to at most {MOST}") from None
     except UnidentifiedImageError:
         assert isinstance(picture, bytes)
-        raise ImageError(unidentified(picture, name)) from None
+        raise ImageError(unread(picture, name) or unidentified(picture, name)) from None
     except Exception as error:  # Pillow's decoders raise nearly any type on a broken file
         why = textwrap.shorten(str(error), 80) or type(error).__name__
         raise ImageError(f"{name} is damaged or cut off ({why}); save or download it again") from error
 
 
-def _loaded(data: bytes, name: str) -> Image.Image:
-    """The picture of a file, decoded."""
+def _loaded(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
+    """The picture of a file, decoded, with the colours that it tells of; and notes on how its values were scaled."""
     kind = format_of(data[:HEAD])
     check_file(data, kind, name)
+    if kind == "TIFF" and (found := read_tiff(data, name)):
+        return found
     image = Image.open(BytesIO(data), formats=READS)
     check_size(image, name)
+    if colours := told(image, data):
+        image.info[COLOURS] = colours
     turned = b"eXIf" in data if kind == "PNG" else _is_turned(image)  # Pillow decodes a PNG to look for its EXIF
     check_memory(image, len(data), name, turned=turned)
+    deep = layout(image)
     try:
         image.load()
     except OSError:
         whole = _without_end(data, name) if kind == "JPEG" else None
         if whole is None:
             raise
-        return whole
-    return image
+        whole.info[COLOURS] = colours
+        return whole, []
+    image, said = filled(image, data, deep, name)
+    return image, [said] if said else []
 
 
 def _without_end(data: bytes, name: str) -> Image.Image | None:

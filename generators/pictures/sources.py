@@ -5,7 +5,6 @@ name tells nothing, by the first bytes.
 """
 
 import hashlib
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +21,7 @@ from PIL import Image
 from generators.errors import ImageError, note
 from generators.pictures.digits import WORD, Digit, digits
 from generators.pictures.formats import HEAD, NAMES, NO_PICTURES, SUFFIXES, is_other_picture, is_picture
-from generators.pictures.image import at_most, file_bytes, read_image, why_not
+from generators.pictures.image import at_most, file_bytes, read_image, standard_input, why_not
 
 HIDDEN = (".", "__MACOSX")  # how names begin that systems and editors leave beside the pictures
 BROKEN = (OSError, ValueError, BadZipFile, zlib.error, RuntimeError, NotImplementedError, KeyError)  # as zipfile fails
@@ -89,7 +88,7 @@ def pictures(source: str | Path) -> list[Picture]:
     if str(source) == "":
         raise ImageError("the path is empty; name a photograph, or the folder of some")
     if str(source) == STDIN:
-        return [Picture("stdin", STDIN, partial(at_most, sys.stdin.buffer, "standard input"), lambda: (0, 0))]
+        return [Picture("stdin", STDIN, partial(at_most, standard_input(), "standard input"), lambda: (0, 0))]
     if is_digits(source):
         return digit_pictures()
     if path.is_dir():

@@ -17,7 +17,7 @@ from torch import Tensor
 from generators.device import free_memory
 from generators.errors import ImageError, TrainingError
 from generators.pictures.formats import NAMES
-from generators.pictures.image import READING, square_pixels
+from generators.pictures.image import READING, notes_of, square_pixels
 from generators.pictures.sources import Picture, digit_pictures, fingerprint, is_digits, pictures
 from generators.shapes import Float, Int, UInt8
 from generators.storage import from_json, write_bytes
@@ -37,6 +37,7 @@ class Pictures:
     resized: int  # how many were of another size or shape
     grey: int = 0  # how many have no colour
     duplicates: int = 0  # how many equal an earlier one, pixel for pixel
+    guessed: tuple[str, ...] = ()  # a line on each that was read by a guess, as by the range of its values
     mapped: Path | None = None  # the file that holds the images; None: they are in memory
 
     def without(self, count: int) -> tuple["Pictures", UInt8[Tensor, "count channels size size"]]:
@@ -100,7 +101,7 @@ def load_pictures(
     weights = weights_of(torch.tensor(about["sources"]), len(sources), shares)
     found = {key: about[key] for key in ("resized", "grey", "duplicates")}
     stacked = torch.from_numpy(images[: len(weights)])
-    return Pictures(stacked, weights, tuple(about["skipped"]), mapped=mapped, **found)
+    return Pictures(stacked, weights, tuple(about["skipped"]), guessed=tuple(about["guessed"]), mapped=mapped, **found)
 
 
 def listed(source: Path) -> list[Picture]:
@@ -128,7 +129,8 @@ def shuffled(files: Files) -> Files:
 def read_all(files: Files, images: np.ndarray, watch: Watch) -> dict[str, Any]:
     """Fill images from the front with what can be read; gives the source of each, and what was seen on the way."""
     size, channels = images.shape[-1], images.shape[1]
-    about: dict[str, Any] = {"sources": [], "skipped": [], "why": "", "resized": 0, "grey": 0, "duplicates": 0}
+    about: dict[str, Any] = {"sources": [], "skipped": [], "why": "", "guessed": []}
+    about |= {"resized": 0, "grey": 0, "duplicates": 0}
     seen: set[bytes] = set()
     for k, picture in watch(files):
         try:
@@ -137,6 +139,7 @@ def read_all(files: Files, images: np.ndarray, watch: Watch) -> dict[str, Any]:
             about["skipped"].append(picture.place)
             about["why"] = about["why"] or f" ({error})"
             continue
+        about["guessed"] += notes_of(image)[:1]
         square = square_pixels(image, size, channels)
         images[len(about["sources"])] = square
         about["sources"].append(k)

@@ -33,6 +33,8 @@ def report_pictures(pictures: Pictures) -> list[str]:
         lines.append(f"{pictures.grey / count:.0%} of them have no colour")
     if pictures.duplicates:
         lines.append(f"warning: {pictures.duplicates} equal others; what is held out may be among those trained on")
+    if pictures.guessed:
+        lines.append(f"{len(pictures.guessed)} of them were read by a guess, as this one: {min(pictures.guessed)}")
     if skipped:
         more = f" and {len(skipped) - 20} more" if len(skipped) > 20 else ""
         lines.append(f"warning: {len(skipped)} files cannot be read and are left out: {', '.join(skipped[:20])}{more}")

@@ -153,7 +153,9 @@ def destination(
 
 def check_reads(writes: Iterable[str | Path], reads: Iterable["str | Path | Picture"]) -> None:
     """WriteError where a file that is to be written is among those that sources name, or in their folders."""
-    check_apart(writes, (one if isinstance(one, str | Path) else one.place for one in reads))
+    from inversion.files.chosen import chosen
+
+    check_apart(writes, (chosen(one)[0] if isinstance(one, str | Path) else one.place for one in reads))
 
 
 def write(

@@ -193,6 +193,7 @@ def opened(
     *,
     recipe: str,
     steps: int | None,
+    label: int | None,
     align: bool,
     face: int | None,
 ) -> list["Latent"]:
@@ -201,7 +202,7 @@ def opened(
     from inversion.config import config_of
     from inversion.inverter import Inverter
 
-    config = config_of(generator, recipe, steps=steps)
+    config = config_of(generator, recipe, steps=steps, label=label)
     inverter = Inverter(generator, config, recipe, align=align, face=face, cache=cache_folder("inversions"))
     with bars(config.steps) as watch:
         return inverter.latents(things, watch)
@@ -209,4 +210,6 @@ def opened(
 
 def name_of(thing: "Path | Picture") -> str:
     """The name of a latent or a picture on a sheet."""
-    return Path(thing.name).stem.removesuffix(".latent")
+    from inversion.files.chosen import short_name
+
+    return short_name(thing) if isinstance(thing, Path) else Path(thing.name).stem

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inversion.commands.destination import check_place, check_reads
-from inversion.commands.options import ALIGN, FILE, INVERTING, SEED, STEPS, with_generator
+from inversion.commands.options import ALIGN, FILE, INVERTING, LABEL, SEED, STEPS, with_generator
 from inversion.commands.process import printable, stop_status
 from inversion.commands.settings import Grouped, grouped, options
 from inversion.commands.terminal import bars, fail, say, tell
@@ -25,6 +25,7 @@ CODES = options(
         help=f"Settings by name: {', '.join(RECIPES)}.  [encode, by the encoder; without one, default]",
     ),
     STEPS,
+    LABEL,
     ALIGN,
 )
 
@@ -64,6 +65,7 @@ def plot(
     kind: str,
     recipe: str | None,
     steps: int | None,
+    label: int | None,
     align: bool,
     **drawn: Any,
 ) -> None:
@@ -74,7 +76,7 @@ def plot(
 
     With --grid, four SOURCEs are the corners: upper left and right, lower left and right.
     """
-    codes = {"recipe": recipe, "steps": steps, "align": align}
+    codes = {"recipe": recipe, "steps": steps, "label": label, "align": align}
     if not grid:
         return draw_codes(generator, sources, out, html, **codes, **drawn)
     if out is None or html is not None:
@@ -97,9 +99,9 @@ def draw_codes(
 ) -> None:
     """Draw the codes of sources as a picture, as a page, or both."""
     from inversion.files.named import named
-    from inversion.library.collection import collect
+    from inversion.library.collection import collect, most_codes
     from inversion.views.page import write_page
-    from inversion.views.plot import KINDS, check_method, draw, points_of
+    from inversion.views.plot import KINDS, check_codes, draw, points_of
 
     if out is None and html is None:
         raise click.UsageError("name a file: -o FILE or --html FILE")
@@ -107,7 +109,8 @@ def draw_codes(
         if file is not None:
             check_place(str(file), kinds)
             check_reads([file], [*sources, *named(sources)])
-    check_method(method, int(dims))
+    numbers = generator.num_ws * generator.w_dim
+    check_codes(most_codes(sources, generator, limit), numbers, int(dims), method)
     inverter = encoding(generator, seed=seed, **codes)
     with bars(inverter.config.steps) as watch:
         found = collect(sources, inverter, watch, limit=limit)
@@ -129,8 +132,7 @@ def draw_grid(
     tiles: int,
     kind: str,
     recipe: str | None,
-    steps: int | None,
-    align: bool,
+    **codes: Any,
 ) -> None:
     """Draw the manifold between four sources, photographs inverted on the way."""
     from generators.pictures.image import write_image
@@ -143,7 +145,7 @@ def draw_grid(
     check_reads([out], [*sources, *things])
     if len(things) != 4:
         raise click.UsageError(f"{len(things)} sources came; a grid takes four")
-    corners = opened(generator, things, recipe=recipe or "default", steps=steps, align=align, face=None)
+    corners = opened(generator, things, recipe=recipe or "default", face=None, **codes)
     write_image(manifold(generator, corners, tiles=tiles, kind=kind), out)
     tell({"file": str(out), "tiles": tiles, "kind": kind, "sources": sources}, str(out))
 
@@ -169,9 +171,7 @@ def search(
     out: str | None,
     count: int,
     metric: str,
-    recipe: str | None,
-    steps: int | None,
-    align: bool,
+    **codes: Any,
 ) -> None:
     """Find the nearest pictures of a folder.
 
@@ -188,7 +188,7 @@ def search(
     if out is not None:
         check_place(out)
         check_reads([out], [query, *folders, *(picture for folder in folders for picture in pictures(folder))])
-    inverter = encoding(generator, recipe, steps, align)
+    inverter = encoding(generator, **codes)
     try:
         with bars(inverter.config.steps) as watch:
             found = nearest_to(query, folders, inverter, watch, metric=metric, count=count)
@@ -203,11 +203,19 @@ def search(
         say(f"the contact sheet of {len(found.nearest)} out of {found.searched} pictures is {out}")
 
 
-def encoding(generator: "Generator", recipe: str | None, steps: int | None, align: bool, seed: int = 0) -> "Inverter":
+def encoding(
+    generator: "Generator",
+    *,
+    recipe: str | None,
+    steps: int | None,
+    label: int | None,
+    align: bool,
+    seed: int = 0,
+) -> "Inverter":
     """An inverter that gives codes: by the encoder alone, unless steps are asked for or there is no encoder."""
     from generators.storage import cache_folder
     from inversion.config import settings_for
     from inversion.inverter import Inverter
 
-    config = settings_for(generator, recipe, steps=steps, seed=seed)
+    config = settings_for(generator, recipe, steps=steps, seed=seed, label=label)
     return Inverter(generator, config, recipe or "default", align=align, cache=cache_folder("inversions"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from generators.storage import as_json, check_folder, write_bytes
-from inversion.commands.destination import check_place
+from inversion.commands.destination import check_place, check_reads
 from inversion.commands.options import (
     ALIGNED,
     BATCH,
@@ -39,6 +39,7 @@ DATA = click.option(
     help="What the generator was trained on; several times for several.",
 )
 
+QUALITY = "quality.json"
 DRAWN = grouped(PHOTOS, "--limit", type=click.IntRange(1), metavar="N", help="Take N pictures, drawn at random.  [all]")
 
 
@@ -110,7 +111,8 @@ def evaluate_model(
     A table, each part under its convention: SOURCEs, which it was not trained on, reconstructed in several numbers
     of steps; samples; midpoints; and whether it has memorised its training faces.
     """
-    from inversion.measures.model import measure_model, quality_summary
+    from generators.pictures.sources import pictures_of
+    from inversion.measures.model import measure_model, pictures_in, quality_summary
 
     if memorised is not None and not data:
         raise click.UsageError("--memorised looks among training pictures; give them as --data")
@@ -119,13 +121,16 @@ def evaluate_model(
         check_folder(out)
     if memorised is not None:
         check_place(str(memorised), ("png",))
+    writes = [] if out is None else [out / name for name in (QUALITY, *pictures_in(config))]
+    writes += [] if memorised is None else [memorised]
+    check_reads(writes, [*sources, *data, *pictures_of([*sources, *data])])
     records: list[dict[str, Any]] = []
     for record in measure_model(generator, sources, config, data=data, out=out, memorised=memorised, watch=Bars()):
         tell(record, quality_line(record, records[-1]["measure"] if records else None))
         records.append(record)
     summary = quality_summary(generator, sources, config, records, data=data)
     if out is not None:
-        write_bytes((as_json(summary, indent=1) + "\n").encode(), out / "quality.json")
+        write_bytes((as_json(summary, indent=1) + "\n").encode(), out / QUALITY)
     if wants_json():
         tell(summary, "")
     if any(record.get("failed") for record in records):

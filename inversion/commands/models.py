@@ -171,10 +171,12 @@ def export_file(source: str, out: Path, kind: str | None, model: str | None) -> 
     of any model; encoder and discriminator stay behind. A latent goes to .npz, .npy or .pt, by the ending, and theirs
     come back as .latent.safetensors; --generator is the one that it belongs to.
     """
-    from inversion.files.latent_file import LATENTS, holds_latent
+    from inversion.files.chosen import LATENTS, chosen
+    from inversion.files.latent_file import holds_latent
 
     if (is_latent := holds_latent(source)) and kind is not None:
         raise click.UsageError(f"{source} is a latent, whose format the ending of OUT tells; leave out --format")
+    is_latent = is_latent or chosen(source)[1] is not None
     if is_latent or (kind is None and out.suffix.lower() in set(LATENTS) - {".pt", ".pth"}):
         return export_latent(source, out, model)
     kind = kind or {".onnx": "onnx", ".pt": "stylegan2-pytorch"}.get(out.suffix)
@@ -204,9 +206,10 @@ def export_model(source: str, out: Path, kind: str) -> None:
 
 def export_latent(source: str, out: Path, model: str | None) -> None:
     """Write the latent, and tell what the format has no place for."""
+    from inversion.files.chosen import chosen
     from inversion.files.latent_file import load_latent, save
 
-    check_apart([out], [source, *([] if model is None else [model])])
+    check_apart([out], [chosen(source)[0], *([] if model is None else [model])])
     check_file(out)
     generator = loaded(model, "cpu", [source])
     latent = load_latent(source, generator)

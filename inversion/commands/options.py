@@ -70,7 +70,8 @@ RECIPE = grouped(
     INVERTING, "--recipe", default="default", metavar="NAME", help=f"Settings by name: {', '.join(RECIPES)}.  [default]"
 )
 STEPS = option_of("steps", {"": InvertConfig}, group=INVERTING, defaults=False)
-PHOTO = options(RECIPE, STEPS, CROP)
+LABEL = option_of("label", {"": InvertConfig}, group=INVERTING, defaults=False)
+PHOTO = options(RECIPE, STEPS, LABEL, CROP)
 INVERSION = options(RECIPE, options_of({"": InvertConfig}, group=INVERTING, defaults=False))
 
 

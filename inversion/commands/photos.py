@@ -72,12 +72,13 @@ def invert(
 
 
 def start_of(init: Path | None, generator: "Generator", settings: dict[str, Any]) -> "Latent | None":
-    """The saved latent to start from; settings take its space where none is given."""
-    from inversion.files.latent_file import load_latent
+    """The saved latent to start from; settings take its space, and the class of z, where none is given."""
+    from inversion.files.latent_file import load_one
 
     if init is None:
         return None
-    start = load_latent(init, generator)
-    if settings["space"] is None:
-        settings["space"] = start.space
+    start = load_one(init, generator)
+    for name in ("space", "label"):
+        if settings[name] is None:
+            settings[name] = getattr(start, name)
     return start

@@ -25,7 +25,8 @@ def blend(latents: Sequence[Latent], weights: Sequence[float] | None = None) -> 
     check_alike(latents)
     shares = normalized(weights if weights is not None else [1.0] * len(latents), len(latents))
     code = torch.stack([share * latent.code for share, latent in zip(shares, latents, strict=True)]).sum(dim=0)
-    return replace(latents[0], code=code, noise=mix_noise([latent.noise for latent in latents], shares))
+    noise = mix_noise([latent.noise for latent in latents], shares)
+    return replace(latents[0], code=code, noise=noise, source=None)
 
 
 def crossover(generator: Generator, a: Latent, b: Latent, *, low: int, high: int) -> Latent:
@@ -39,7 +40,8 @@ def crossover(generator: Generator, a: Latent, b: Latent, *, low: int, high: int
     layers = list(layers_between(generator, low, high))
     code = a.code.clone()
     code[:, layers] = b.code[:, layers]
-    return replace(a, code=code, noise=b.noise if low <= placing(generator.ws_resolutions) <= high else a.noise)
+    noise = b.noise if low <= placing(generator.ws_resolutions) <= high else a.noise
+    return replace(a, code=code, noise=noise, source=None)
 
 
 def mix(generator: Generator, coarse: Latent, middle: Latent, fine: Latent | None = None) -> Latent:
@@ -58,7 +60,9 @@ def mix(generator: Generator, coarse: Latent, middle: Latent, fine: Latent | Non
     for name in parts:
         if name not in bands and not any(torch.equal(parts[name].code, parts[used].code) for used in bands):
             instead = " or ".join(bands)
-            raise SettingsError(f"{generator.name} has no {name} layers; give this latent as {instead}")
+            raise SettingsError(
+                f"{generator.name} has no {name} layers; give this latent{parts[name].told} as {instead}"
+            )
     mixed = parts[bands[0]]
     for name in bands[1:]:
         mixed = crossover(generator, mixed, parts[name], low=BANDS[name][0], high=BANDS[name][1])

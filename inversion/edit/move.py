@@ -35,7 +35,7 @@ def interpolate(
     else:
         middle = torch.zeros_like(a.code) if center is None else fit_to(a.code, "center", center)
         code = middle + slerp(a.code - middle, b.code - middle, t)
-    return replace(a, code=code, noise=mix_noise([a.noise, b.noise], [1 - t, t]))
+    return replace(a, code=code, noise=mix_noise([a.noise, b.noise], [1 - t, t]), source=None)
 
 
 def path(
@@ -78,7 +78,8 @@ def truncate(generator: Generator, latent: Latent, psi: float) -> Latent:
     """
     check_factor("psi", psi)
     if latent.space is LatentSpace.Z:
-        raise SpaceMismatch("the latent is in z, truncation works in w and w_plus; call .to_w_plus(generator) first")
+        where = f"the latent{latent.told} is in z"
+        raise SpaceMismatch(f"{where}, truncation works in w and w_plus; call .to_w_plus(generator) first")
     average = fit_to(latent.code, "w_avg", generator.w_avg)
     share = min(max(psi, 0.0), 1.0)
     noise = mix_noise([generator.fixed_noise(len(latent)), latent.noise], [1 - share, share])
@@ -98,12 +99,13 @@ def apply_direction(
     per_layer = layers is not None or direction.ndim > 1
     if latent.space is LatentSpace.Z or (per_layer and latent.space is LatentSpace.W):
         wanted = "w_plus" if per_layer else "w or w_plus"
-        raise SpaceMismatch(f"the latent is in {latent.space}, this edit works in {wanted}; call .to_w_plus(generator)")
+        where = f"the latent{latent.told} is in {latent.space}"
+        raise SpaceMismatch(f"{where}, this edit works in {wanted}; call .to_w_plus(generator)")
     shift = strength * fit_to(latent.code, "direction", direction)
     if layers is not None:
         count = latent.code.shape[1]
         if wrong := [i for i in layers if not 0 <= i < count]:
-            raise SettingsError(f"no layer {wrong[0]}: the latent has layers 0 to {count - 1}")
+            raise SettingsError(f"no layer {wrong[0]}: the latent{latent.told} has layers 0 to {count - 1}")
         mask = torch.zeros(count, 1, dtype=shift.dtype, device=shift.device)
         mask[list(layers)] = 1
         shift = shift * mask

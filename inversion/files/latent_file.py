@@ -1,9 +1,10 @@
 """A latent on disk: one .latent.safetensors with its history in the header; and .npz, .npy and .pt for others."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -15,11 +16,10 @@ from generators.settings import plain
 from generators.storage import from_json, is_file, write_bytes
 from inversion.config import LatentSpace
 from inversion.errors import LatentFileError, SettingsError
+from inversion.files.chosen import chosen, one_of
 from inversion.files.foreign import FOREIGN as FOREIGN
 from inversion.files.foreign import existing, foreign_bytes, is_numpy, read_latents
 from inversion.latent import Latent, check_fits, check_tensors, stack
-
-LATENTS = (".safetensors", *FOREIGN)  # suffixes of saved latents; anything else is a photograph
 
 FORMAT = "latent-1"
 
@@ -58,6 +58,7 @@ def as_bytes(latent: Latent, path: Path, generator: Generator, history: dict[str
     check_fits(generator, latent, str(path))
     header = {
         "space": str(latent.space),
+        **({} if latent.label is None else {"label": latent.label}),
         "generator": {"name": generator.name, "sha256": generator.sha256()},
         "versions": {"latent-inversion": _version(), "torch": torch.__version__},
         "history": history or {},
@@ -75,15 +76,18 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
 
     With generator, the latent comes on its device, and LatentFileError is raised if it was made with another one.
     The foreign formats need it, to tell one shape from another, as `read_latents` has it; the latents of several
-    photographs come as one batch, in w_plus where they do not share a space.
+    photographs come as one batch, in w_plus where they do not share a space. FILE#N is one of several, from 1.
     """
-    path = Path(path)
+    path, number = chosen(path)
+    if number is not None:
+        return one_of(load_latent(path, generator), path, number)
     if is_numpy(path) or (path.suffix.lower() in FOREIGN and format_of(path) is None):
         if generator is None:
             raise SettingsError(f"{path.name} does not say which generator made it; pass generator to load_latent")
         latents = list(read_latents(path, generator).values())
         same = len({latent.space for latent in latents}) == 1
-        return stack([latent if same else latent.to_w_plus(generator) for latent in latents])
+        found = stack([latent if same else latent.to_w_plus(generator) for latent in latents])
+        return replace(found, source=str(path))
     bundle = read_bundle(path)
     if generator is None:
         return bundle.latent
@@ -98,7 +102,7 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
 
 def holds_latent(path: Path | str) -> bool:
     """Tell a latent by its content: one of ours, or arrays of numpy; of .pt files this cannot be told."""
-    path = Path(path)
+    path = chosen(path)[0]
     return path.is_file() and (format_of(path) == FORMAT or is_numpy(path))
 
 
@@ -124,7 +128,8 @@ def header_of(path: Path | str) -> dict[str, Any]:
     """The header of a saved latent of ours; nothing where it is none, which reading it says."""
     from safetensors import SafetensorError, safe_open
 
-    if Path(path).suffix.lower() != ".safetensors" or not is_file(path):
+    path = chosen(path)[0]
+    if path.suffix.lower() != ".safetensors" or not is_file(path):
         return {}
     try:
         with safe_open(path, "pt") as file:
@@ -153,16 +158,18 @@ def read_bundle(path: Path | str) -> Bundle:
     try:
         header = from_json(about["header"])
         space, maker = LatentSpace(header["space"]), header["generator"]
+        label = header.get("label")
         code, noise = tensors["code"], tuple(tensors[f"noise.{i}"] for i in range(len(tensors) - 1))
         words = {"generator_name": maker["name"], "generator_sha256": maker["sha256"]}
         tables = {"history": header["history"], "versions": header["versions"]}
     except (KeyError, TypeError, ValueError) as error:
         raise LatentFileError(f"{path} has a broken header: {error!r}; make it again") from error
     typed = all(isinstance(v, str) for v in words.values()) and all(isinstance(v, dict) for v in tables.values())
+    typed = typed and type(label) in (int, NoneType)
     if not typed or not all(t.dtype == torch.float32 for t in (code, *noise)):
         raise LatentFileError(f"{path} holds values of the wrong types; make it again")
     check_tensors(code, space, noise, str(path))
-    return Bundle(Latent(code, space, noise), **words, **tables)
+    return Bundle(Latent(code, space, noise, label, str(path)), **words, **tables)
 
 
 def export(latent: Latent, path: Path | str, generator: Generator, *, noise: bool = True) -> None:
@@ -209,5 +216,5 @@ def load_one(path: Path, generator: Generator) -> Latent:
     """The latent of one image; SettingsError where the file holds those of several."""
     latent = load_latent(path, generator)
     if len(latent) != 1:
-        raise SettingsError(f"{path} holds the latents of {len(latent)} images; save the one that you mean to a file")
+        raise SettingsError(f"{path} holds {len(latent)} latents; name one of them, as {path}#1")
     return latent

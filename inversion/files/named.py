@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from generators.pictures.sources import Picture, pictures
-from inversion.files.latent_file import LATENTS
+from inversion.files.chosen import is_latent
 
 
 def named(sources: Iterable[str | Path | Picture]) -> list[Path | Picture]:
@@ -15,7 +15,7 @@ def named(sources: Iterable[str | Path | Picture]) -> list[Path | Picture]:
             found.append(source)
             continue
         path = Path(source)
-        if path.suffix.lower() in LATENTS and not path.is_dir():
+        if is_latent(path):
             found.append(path)
         else:  # the pictures beside latents are what they were made from, and what they render
             found += latents_in(path) or pictures(source)

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from generators.pictures.sources import Picture
-from generators.storage import as_json, from_json, is_file, write_bytes
+from generators.storage import alone_in, as_json, from_json, is_file, write_bytes
 from inversion.errors import WriteError
 from inversion.files.latent_file import header_of
 
@@ -19,7 +19,10 @@ NUMBER = 7  # bytes that are left for a number behind a stem
 
 
 class Stems:
-    """Names for the files of photographs in a folder, such that nothing of another photograph is replaced."""
+    """Names for the files of photographs in a folder, such that nothing of another photograph is replaced.
+
+    Also not of one that another process writes in the meantime, where both give and write `alone_in` the folder.
+    """
 
     def __init__(self, out: Path, photos: Iterable[str | Path]) -> None:
         """photos: all the files that are read; none of them is ever replaced."""
@@ -39,12 +42,18 @@ class Stems:
             if same_face and is_numbered(stem, own) and not self.taken(stem, self.given):
                 return self.claim(stem)
         numbered = (own if n == 1 else f"{own}-{n}" for n in self.counts[own.lower()])
-        return self.claim(next(stem for stem in numbered if not self.taken(stem, self.given | self.there)))
+        free = (stem for stem in numbered if not self.taken(stem, self.given) and not self.stands(stem))
+        return self.claim(next(free))
 
     def taken(self, stem: str, names: set[str]) -> bool:
         """Tell if one of the stem's files is among names, or is read."""
         files = [f"{stem}{end}" for end in ENDS]
         return any(f.lower() in names or os.path.realpath(self.out / f).lower() in self.read for f in files)
+
+    def stands(self, stem: str) -> bool:
+        """Tell if one of the stem's files is in the folder, from earlier or by now."""
+        files = [f"{stem}{end}" for end in ENDS]
+        return any(f.lower() in self.there or os.path.lexists(self.out / f) for f in files)
 
     def claim(self, stem: str) -> str:
         """The stem, from now on used."""
@@ -97,7 +106,8 @@ class Report:
     def __init__(self, folder: Path) -> None:
         """WriteError where something else than such a report stands there."""
         self.path = folder / REPORT
-        self.old = records_in(self.path) if os.path.lexists(self.path) else []
+        if os.path.lexists(self.path):
+            records_in(self.path)
         self.new: list[Record] = []
 
     def add(self, record: Record) -> None:
@@ -108,11 +118,13 @@ class Report:
         self.new.append(own)
 
     def write(self) -> None:
-        """Write what was known and what was added."""
+        """Write what was known, also what another process has told since then, and what was added."""
         latents = {record.get("latent") for record in self.new} - {None}
         files = {record.get("file") for record in self.new}
-        old = [r for r in self.old if (r.get("file") not in files if "error" in r else r.get("latent") not in latents)]
-        write_bytes((as_json([*old, *self.new], indent=1) + "\n").encode(), self.path)
+        with alone_in(self.path.parent):
+            old = records_in(self.path) if os.path.lexists(self.path) else []
+            kept = [r for r in old if (r.get("file") not in files if "error" in r else r.get("latent") not in latents)]
+            write_bytes((as_json([*kept, *self.new], indent=1) + "\n").encode(), self.path)
 
 
 def records_in(path: Path) -> list[Record]:

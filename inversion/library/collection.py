@@ -11,7 +11,8 @@ from torch import Tensor
 from generators.base import Generator
 from generators.pictures.sources import Picture, thinned
 from inversion.errors import ImageError, InversionError
-from inversion.files.latent_file import LATENTS, load_latent
+from inversion.files.chosen import is_latent, short_name
+from inversion.files.latent_file import load_latent
 from inversion.files.named import named
 from inversion.inverter import Inverter
 from inversion.latent import at_a_time, synthesize
@@ -54,7 +55,7 @@ def collect(
     else its source, where there are several. limit: only so many, drawn at random. watch counts the batches, and hears
     of each file that cannot be used. ImageError if nothing is left.
     """
-    files = thinned([pair for source in sources for pair in listing(source, alone=len(sources) == 1)], limit)
+    files = listed(sources, limit)
     parts: list[Collection] = []
     size = inverter.batch or at_a_time(inverter.generator, BATCH)
     for first in watch.counted(range(0, len(files), size), "batches", -(-len(files) // size)):
@@ -66,10 +67,26 @@ def collect(
     return Collection(names, labels, torch.cat([part.images for part in parts]), torch.cat([p.codes for p in parts]))
 
 
+def listed(sources: Sequence[str | Path], limit: int | None = None) -> list[Labelled]:
+    """All things that sources name, with labels, or so many, drawn at random."""
+    return thinned([pair for source in sources for pair in listing(source, alone=len(sources) == 1)], limit)
+
+
+def most_codes(sources: Sequence[str | Path], generator: Generator, limit: int | None = None) -> int:
+    """How many codes `collect` can give, without a look at any photograph."""
+    count = 0
+    for one, _ in listed(sources, limit):
+        try:
+            count += len(load_latent(one, generator)) if isinstance(one, Path) else 1
+        except InversionError:
+            count += 1  # what is wrong with it is told when it is read again
+    return count
+
+
 def listing(source: str | Path, *, alone: bool) -> list[Labelled]:
     """The things that a source names, with labels. alone: the source's own name tells nothing."""
     path = Path(source)
-    if path.suffix.lower() in LATENTS and not path.is_dir():
+    if is_latent(path):
         return [(path, path.parent.name or None)]
     own = path.stem if path.is_file() else path.name
     return [(one, label_of(within(one, path), None if alone else own)) for one in named([source])]
@@ -103,7 +120,7 @@ def read_batch(files: Sequence[Labelled], inverter: Inverter, watch: Watch) -> l
 def latents_of_file(path: Path, label: str | None, generator: Generator) -> Collection:
     """The latents of one file, rendered; several are numbered."""
     latent = load_latent(path, generator).to_w_plus(generator)
-    name = path.name.removesuffix(path.suffix).removesuffix(".latent")
+    name = short_name(path)
     names = [name] if len(latent) == 1 else [f"{name}-{i + 1}" for i in range(len(latent))]
     images, codes = synthesize(generator, latent).cpu(), latent.code.detach().cpu()
     return Collection(tuple(names), (label,) * len(latent), images, codes)

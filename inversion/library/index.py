@@ -165,7 +165,7 @@ def write_index(source: str | Path, tables: dict[str, Rows], watch: Watch) -> No
     refused = []
     for path in places(source):
         try:
-            return write_kept(path, data, private=path.name != INDEX)
+            return write_kept(path, data)  # it tells of faces: nobody else may read it, also beside the photographs
         except WriteError as error:
             refused.append(str(error))
     watch.say(f"the index cannot be kept: {refused[-1]}")

@@ -18,7 +18,8 @@ from generators.pictures.sheet import sheet
 from generators.pictures.sources import Content, Picture, pictures
 from inversion.errors import FaceError, ImageError, InversionError, SettingsError, result_or_error
 from inversion.faces.detect import describe
-from inversion.files.latent_file import LATENTS, load_one
+from inversion.files.chosen import is_latent
+from inversion.files.latent_file import load_one
 from inversion.inverter import Inverter
 from inversion.latent import synthesize
 from inversion.library.index import Measure, Rows, update
@@ -84,7 +85,7 @@ def look_at(
     generator: Generator, query: str, measure: Measure, *, by_face: bool
 ) -> tuple[Image.Image, Float[Tensor, " numbers"]]:
     """A query's picture and its numbers."""
-    if Path(query).suffix.lower() not in LATENTS:
+    if not is_latent(query):
         content = pictures(query)[0].content()
         picture, numbers = content.image(), measure.of([content])[0]
     else:
@@ -155,6 +156,7 @@ def mahalanobis(query: Float[Tensor, " numbers"], table: Float[Tensor, "rows num
 
 
 def contact_sheet(found: Matches) -> Image.Image:
-    """The query and what was found, nearest first, each with its distance."""
+    """The query and what was found, nearest first, each with its distance and its name below its source."""
     shown = [found.query, *(file.read() for file in found.files)]
-    return sheet(shown, ["query", *(f"{far:.2f}, {name}" for name, far in found.nearest)])
+    far = (distance for _, distance in found.nearest)
+    return sheet(shown, ["query", *(f"{x:.2f}, {file.name}" for x, file in zip(far, found.files, strict=True))])

@@ -57,6 +57,11 @@ class QualityConfig:
     data_limit: int | None = setting(None, "Compare with N training pictures, drawn at random.", least=1, shown="all")
     seed: int = setting(0, "Seed of all that is drawn.", least=0)
 
+    @property
+    def label(self) -> int | None:
+        """The class that is searched and drawn, where the generator knows classes."""
+        return self.search.get("label")
+
     def __post_init__(self) -> None:
         check(self, SettingsError)
         if self.batch < 1:

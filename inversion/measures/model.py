@@ -12,10 +12,11 @@ from generators.base import Generator
 from inversion.config import InvertConfig, config_of
 from inversion.errors import SettingsError
 from inversion.inverter import Inversion, Inverter
+from inversion.latent import check_label
 from inversion.measures.config import MODEL_CONVENTIONS, QualityConfig
 from inversion.measures.diversity import ratio
 from inversion.measures.reconstruction import record, summarize
-from inversion.measures.samples import sample_records
+from inversion.measures.samples import sample_records, samples_name
 from inversion.measures.smoothness import (
     EPSILON,
     draw_pairs,
@@ -25,6 +26,8 @@ from inversion.measures.smoothness import (
 )
 from inversion.measures.study import Portraits, Record, Study, face_figures, frechet, names_of, prepare
 from inversion.watch import SILENT, Watch
+
+MIDPOINTS = "midpoints.png"
 
 
 def measure_model(
@@ -47,6 +50,8 @@ def measure_model(
     if memorised is not None and not data:
         raise SettingsError("memorised faces are looked for among training pictures; give them, as --data")
     runs = runs_of(generator, config)  # settings are refused before the work starts
+    for _, _, how in runs:
+        check_label(generator, how.label, how.space)
     study = prepare(generator, sources, data, config, watch)
     yield from real_records(study)
     if generator.encoder is None:
@@ -62,9 +67,14 @@ def measure_model(
     if out is not None:
         people = [*found.values()][-1]
         pairs = draw_pairs(people, config.pairs, config.seed)
-        write_midpoints(generator, people, pairs, out / "midpoints.png")
+        write_midpoints(generator, people, pairs, out / MIDPOINTS)
     yield path_length_record(study)
     yield from sample_records(study, out, memorised)
+
+
+def pictures_in(config: QualityConfig) -> list[str]:
+    """The names of the pictures that `measure_model` writes into its folder."""
+    return [MIDPOINTS, *map(samples_name, config.truncations)]
 
 
 def runs_of(generator: Generator, config: QualityConfig) -> list[tuple[str, str, InvertConfig]]:
@@ -136,10 +146,12 @@ def path_length_record(study: Study) -> Record:
     """Perceptual path length of samples, or why there is none."""
     generator, config = study.generator, study.config
     line: Record = {"measure": "path_length", "setting": "w, full paths", "path_length": None, "missing": {}}
-    if generator.c_dim or generator.discriminator is None:
-        why = "is conditional, and draws none without labels" if generator.c_dim else "has no discriminator features"
+    unlabelled = generator.c_dim and config.label is None
+    if unlabelled or generator.discriminator is None:
+        why = "is conditional, and draws none without a label" if unlabelled else "has no discriminator features"
         return {**line, "missing": {"path_length": f"{generator.name} {why}"}}
-    value = perceptual_path_length(generator, pairs=config.samples, batch=config.batch, seed=config.seed)
+    how = {"batch": config.batch, "seed": config.seed, "label": config.label}
+    value = perceptual_path_length(generator, pairs=config.samples, **how)
     return {**line, "pairs": config.samples, "epsilon": EPSILON, "path_length": value}
 
 

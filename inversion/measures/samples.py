@@ -25,16 +25,22 @@ def sample_records(study: Study, out: Path | None, memorised: Path | None) -> It
     ws, stats = generator.w_avg[None, None], FaceStats((), ())
     for psi in config.truncations:
         line: Record = {"measure": "samples", "setting": f"truncation {psi:g}", "truncation": psi}
-        if generator.c_dim:
-            yield {**line, "missing": {"samples": f"{generator.name} is conditional, and draws none without labels"}}
+        if generator.c_dim and config.label is None:
+            yield {**line, "missing": {"samples": f"{generator.name} is conditional, and draws none without a label"}}
             continue
-        ws = sample_latent(generator, batch=config.samples, seed=config.seed, truncation_psi=psi).code
+        how = {"seed": config.seed, "truncation_psi": psi, "label": config.label}
+        ws = sample_latent(generator, batch=config.samples, **how).code
         images = study.watch.counted(rendered(generator, ws, config.batch), f"samples, {line['setting']}", len(ws))
         stats = measure_pictures(images, faces=study.faces)
         yield {**line, **sample_figures(study, stats)}
         if out is not None:
-            write_samples(study, ws[:SHEET_TILES], stats, out / f"samples-{psi:g}.png")
+            write_samples(study, ws[:SHEET_TILES], stats, out / samples_name(psi))
     yield memorised_record(study, ws, stats, memorised)
+
+
+def samples_name(psi: float) -> str:
+    """The name of the sheet of samples at a truncation."""
+    return f"samples-{psi:g}.png"
 
 
 def sample_figures(study: Study, stats: FaceStats) -> Record:

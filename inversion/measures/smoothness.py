@@ -82,7 +82,13 @@ def write_midpoints(
 
 @torch.no_grad()
 def perceptual_path_length(
-    generator: Generator, *, pairs: int = 500, batch: int = 8, seed: int = 0, epsilon: float = EPSILON
+    generator: Generator,
+    *,
+    pairs: int = 500,
+    batch: int = 8,
+    seed: int = 0,
+    epsilon: float = EPSILON,
+    label: int | None = None,
 ) -> float:
     """How fast the picture changes along straight paths between samples in w, by the model's own discriminator.
 
@@ -91,7 +97,7 @@ def perceptual_path_length(
     discriminator only. FeatureError without one. Karras et al. 2019, section 4.1, there with VGG's features.
     """
     features = discriminator_features(generator)
-    ends = sample_latent(generator, batch=2 * pairs, seed=seed).code
+    ends = sample_latent(generator, batch=2 * pairs, seed=seed, label=label).code
     t = torch.rand(pairs, 1, 1, generator=torch.Generator().manual_seed(seed)).to(ends)
     found = []
     for part in torch.arange(pairs, device=ends.device).split(batch):

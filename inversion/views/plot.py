@@ -87,20 +87,26 @@ def project(
     flat = codes.flatten(1).cpu().double().numpy()
     count, numbers = flat.shape
     method = method or ("raw" if numbers == dims else "pca")
-    check_method(method, dims)
+    check_codes(count, numbers, dims, method)
     if method == "raw":
-        if numbers < dims:
-            raise SettingsError(f"a code has {numbers} numbers, {dims} are to be drawn; choose fewer dimensions")
         return flat[:, :dims], tuple(f"number {i + 1}" for i in range(dims))
-    least = dims + 1 if method == "pca" else 5
-    if count < least or (method == "pca" and numbers < dims):
-        wanted = f"{method} in {dims} dimensions needs {least} codes of {dims} numbers"
-        raise SettingsError(f"{count} codes of {numbers} numbers came; {wanted}; name more pictures")
     if method == "pca":
         return principal(flat, dims)
     make = neighbour_embedding if method == "tsne" else uniform_embedding
     name = "t-SNE" if method == "tsne" else "UMAP"
     return make(flat, dims, seed), tuple(f"{name} {i + 1}" for i in range(dims))
+
+
+def check_codes(count: int, numbers: int, dims: int, method: str | None) -> None:
+    """SettingsError unless so many codes of so many numbers can be drawn in dims dimensions."""
+    method = method or ("raw" if numbers == dims else "pca")
+    check_method(method, dims)
+    if method == "raw" and numbers < dims:
+        raise SettingsError(f"a code has {numbers} numbers, {dims} are to be drawn; choose fewer dimensions")
+    least = {"raw": 1, "pca": dims + 1}.get(method, 5)
+    if count < least or (method == "pca" and numbers < dims):
+        wanted = f"{method} in {dims} dimensions needs {least} codes of {dims} numbers"
+        raise SettingsError(f"{count} codes of {numbers} numbers came; {wanted}; name more pictures")
 
 
 def check_method(method: str | None, dims: int) -> None:

@@ -21,7 +21,8 @@ def place(tmp_path, monkeypatch) -> Path:
     torch.save({"g_ema": to_state(tiny_generator()), "latent_avg": torch.zeros(8)}, tmp_path / "m.pt")  # type: ignore[arg-type]
     (tmp_path / "link.png").symlink_to("a.png")
     os.link(tmp_path / "m.pt", tmp_path / "other.pt")
-    (tmp_path / "child-0001.png").write_bytes((tmp_path / "a.png").read_bytes())
+    for name in ("child-0001.png", "midpoints.png"):
+        (tmp_path / name).write_bytes((tmp_path / "a.png").read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Inverter, "run", lambda *args, **more: pytest.fail("a photograph was searched"))
     return tmp_path
@@ -44,6 +45,9 @@ COMMANDS = (
     "export m.pt m.pt",
     "export m.safetensors m.safetensors --format onnx",
     "train . -o a.png",
+    "evaluate-model a.png b.png --data c.png --memorised c.png",
+    "evaluate-model . --data . --memorised link.png",
+    "evaluate-model midpoints.png a.png -o ./",
     "train . --init m.safetensors -o m.safetensors",
 )
 
@@ -74,6 +78,8 @@ def test_saved_latents_do_not_replace_those_that_are_read(latent, place, latents
         (f"blend a.png b.png -o {'n' * 245}.png --save-latents", "cannot be written"),
         ("blend a.png b.png -o folder.png/x.png", "is no folder"),
         ("plot a.png b.png -o x.png --method umap", "umap is not installed"),
+        ("plot a.png b.png -o x.png --no-align", "2 codes of 48 numbers came; pca in 2 dimensions needs 3"),
+        ("plot . -o x.png --limit 4 --method tsne", "4 codes of 48 numbers came; tsne"),
         ("sample -o x.png --truncation 1e30", "truncation is 1e+30"),
         ("sample -o x.png --truncation nan", "truncation is nan"),
     ],
@@ -81,16 +87,3 @@ def test_saved_latents_do_not_replace_those_that_are_read(latent, place, latents
 def test_what_cannot_be_made_is_refused_before_the_search(latent, place, command, words):
     Path("folder.png").write_text("a file")
     refused(latent(*command.split()), words)
-
-
-def test_a_notebooks_backend_is_of_no_concern(latent, photos, tmp_path):
-    import subprocess
-    import sys
-
-    from tests.conftest import ROOT
-
-    env = os.environ | {"MPLBACKEND": "module://no.such.backend", "LATENT_CACHE": str(tmp_path)}
-    command = [sys.executable, ROOT / "cli.py", "plot", *photos, "-g", os.environ["LATENT_GENERATOR"], "--no-align"]
-    done = subprocess.run([*command, "--steps", "0", "-o", tmp_path / "p.png"], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "p.png").stat().st_size > 1000

@@ -142,7 +142,7 @@ def test_bad_latents(latent, generator, latents, tmp_path):
     refused(latent("blend", latents[1], tmp_path / "nan.latent.safetensors", "-o", tmp_path / "x.png"), "not finite")
     refused(latent("render", "missing.npz", "-o", tmp_path / "x.png"), "missing.npz")
     np.savez(tmp_path / "two.npz", w=np.zeros((2, 8), np.float32))
-    refused(latent("blend", latents[0], tmp_path / "two.npz", "-o", tmp_path / "x.png"), "2 images")
+    refused(latent("blend", latents[0], tmp_path / "two.npz", "-o", tmp_path / "x.png"), "2 latents")
 
 
 def test_bad_training_data(latent, tmp_path):

@@ -12,6 +12,9 @@ from PIL import Image
 
 from cli import main
 from generators import load
+from generators.errors import ImageError
+from generators.pictures.image import read_image
+from generators.pictures.sources import pictures
 from inversion.config import recipe
 from inversion.files.latent_file import load_latent, read_bundle
 from inversion.guess import encode
@@ -127,6 +130,14 @@ def test_a_photograph_from_standard_input(latent, photos, tmp_path):
     data = Path(photos[0]).read_bytes()
     assert latent("invert", "-", "-o", tmp_path, "--no-align", "--steps", 0, input=data).exit_code == 0
     assert (tmp_path / "stdin.png").is_file()
+
+
+def test_standard_input_that_is_closed_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ImageError, match="standard input is closed"):
+        pictures("-")
+    with pytest.raises(ImageError, match="standard input is closed"):
+        read_image("-")
 
 
 def test_ctrl_c_keeps_the_best_so_far(latent, photos, tmp_path, monkeypatch):

@@ -178,7 +178,7 @@ def test_statistics_are_measured_once_for_the_same_weights(monkeypatch):
     sample = g.sample_w
     monkeypatch.setattr(g, "sample_w", lambda *args: asked.append(args) or sample(*args))
     first = g.statistics(samples=100)
-    assert g.statistics(samples=100) is first and asked == [(100, 0)]
+    assert g.statistics(samples=100) is first and asked == [(100, 0, None)]
     assert g.statistics(samples=200) is not first
     with torch.no_grad():
         g.map.layers[0].weight.mul_(2)

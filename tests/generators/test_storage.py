@@ -1,5 +1,6 @@
 """Whole files: what stands under a name is whole, whatever happens on the way."""
 
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from generators.errors import GeneratorError, ImageError, InversionError, LatentError, WriteError
 from generators.storage import (
+    alone_in,
     as_json,
     cache_folder,
     check_folder,
@@ -37,6 +39,20 @@ def test_a_block_that_ends_well_gives_the_file_its_name(tmp_path):
         temporary.write_bytes(b"whole")
         assert names(tmp_path / "new") == [temporary.name]
     assert names(tmp_path / "new") == ["a.png"] and (tmp_path / "new" / "a.png").read_bytes() == b"whole"
+
+
+def test_a_file_that_its_writer_makes_anew_keeps_the_usual_mode(tmp_path):
+    def anew(temporary):
+        temporary.unlink()
+        temporary.write_bytes(b"x")
+        temporary.chmod(0o600)
+
+    for name, private in (("a", False), ("b", True)):
+        with replacing(tmp_path / name, private=private) as temporary:
+            anew(temporary)
+    (tmp_path / "usual").write_bytes(b"")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ZeroDivisionError(), RuntimeError("CUDA out of memory")])
@@ -167,3 +183,21 @@ def test_without_a_home_there_is_a_cache_that_holds_and_takes_nothing(monkeypatc
 
 def test_a_place_that_cannot_be_looked_at_holds_no_file(tmp_path):
     assert not any(map(is_file, (tmp_path / ("n" * 5000), tmp_path / "a\0b", tmp_path)))
+
+
+def test_who_is_alone_in_a_folder_is_so_until_the_block_ends(tmp_path):
+    def free() -> bool:
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    with alone_in(tmp_path):
+        assert not free()
+    assert free() and list(tmp_path.iterdir()) == []
+    with alone_in(tmp_path / "none"):
+        pass

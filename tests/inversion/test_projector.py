@@ -39,7 +39,7 @@ def by_hand(generator, target, steps, total):
     first, second, told = [0.0] * len(leaves), [0.0] * len(leaves), []
     for k in range(steps):
         leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-        shift = torch.randn(8, generator=rng) if k else 0.0  # the first look is at the start itself
+        shift = torch.randn(8, generator=rng)
         seen = leaves[0] + 0.05 * spread * (1 - k / total / 0.75) ** 2 * shift
         image = generator.synthesis(seen[:, None].expand(-1, generator.num_ws, -1), tuple(leaves[1:]))
         losses = (image - target).square().mean(), WEIGHT * sum(map(carried, leaves[1:]))
@@ -73,6 +73,15 @@ def test_ten_steps_by_hand(silent):
         torch.testing.assert_close(step.latent.code[0], w, rtol=1e-5, atol=1e-5)
         assert step.losses["pixel"].item() == pytest.approx(pixel, rel=1e-3)
         assert step.losses["noise-code"].item() == pytest.approx(noise, rel=1e-3)
+
+
+def test_the_first_look_is_shifted_by_the_whole_strength(silent):
+    config = replace(recipe(silent, "projector"), loss=LOSS, bf16=False)
+    step = next(steps_of(silent, targets(silent, 2), config))
+    samples = silent.sample_w(10_000, 0)
+    spread = (samples - samples.mean(0)).square().sum(1).mean().sqrt()
+    wanted = silent.w_avg + 0.05 * spread * torch.randn(8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(step.latent.code, wanted.expand(2, -1), rtol=1e-5, atol=1e-5)
 
 
 def test_the_noise_starts_white_and_more_steps_give_more(silent):

@@ -50,6 +50,14 @@ def test_the_average_is_taken_where_both_are_there(tmp_path):
     same(read_checkpoint(write(tmp_path / "m.pt", saved(tree))), wanted)
 
 
+def test_one_search_finds_either_under_any_prefix(tmp_path):
+    wanted, other = with_mean(tiny_generator()), tiny_generator(seed=1)
+    flat = {f"{way}.{key}": v for way, g in (("G", other), ("G_ema", wanted)) for key, v in state_of(g).items()}
+    same(read_checkpoint(write(tmp_path / "m.pt", saved({"weights": flat}))), wanted)
+    third = {"model": {"module.synthesis.input.freqs": torch.zeros(2, 2)}}
+    refused(write(tmp_path / "3.pt", saved(third)), "StyleGAN3 without the settings")
+
+
 def test_state_dicts_that_do_not_tell_enough(tmp_path):
     state = state_of(tiny_generator())
     bare = {key: value for key, value in state.items() if not key.startswith("mapping.fc")}

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from generators.checkpoints import open as opening
 from generators.checkpoints.open import read_checkpoint
 from generators.checkpoints.ours import load_model, save_model
 from generators.checkpoints.rosinality import to_state
 from generators.parts.pyramid import Pyramid, PyramidConfig, shrunk
+from generators.unpickle.torch_save import load_torch
 from inversion.config import recipe
 from inversion.inverter import Inverter
 from tests.conftest import tiny_generator
@@ -67,6 +69,17 @@ def test_the_encoder_becomes_the_first_guess(tmp_path, kind, settings):
     again = load_model(tmp_path / "ours.safetensors").encoder
     assert isinstance(again, Pyramid)
     torch.testing.assert_close(again(image), encoder(image))
+
+
+def test_weights_are_held_once(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(opening, "load_torch", lambda file: read.append(load_torch(file)) or read[0])
+    wanted = with_mean(tiny_generator())
+    data = psp_file(wanted, encoded(wanted, halvings=(4,) * 6))
+    found = read_checkpoint(write(tmp_path / "m", data))
+    there = {value.untyped_storage().data_ptr() for value in read[0]["state_dict"].values()}
+    own = {name for name, value in found.named_parameters() if value.untyped_storage().data_ptr() not in there}
+    assert len(list(found.named_parameters())) > 100 and not own
 
 
 def test_encoders_that_stay_behind(tmp_path):

@@ -2,17 +2,17 @@ import errno
 import os
 from contextlib import suppress
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from generators.errors import TrainingError, WriteError
-from generators.training import checkpoint
+from generators.training import checkpoint, run
 from generators.training.checkpoint import load_checkpoint, save_checkpoint
 from generators.training.methods.stylegan2 import StyleGAN2Trainer
-from generators.training.run import restore
-from tests.generators.training.small import TINY, flat
+from tests.generators.training.small import TINY, flat, state_equal
 
 
 def full(*args, **more):
@@ -82,25 +82,42 @@ def damaged(state, way, value):
     return copied
 
 
-def test_a_state_that_is_damaged_anywhere_is_told(tmp_path):
+WRONG = (None, "x", [], {}, -1, torch.zeros(3, 1, 7), torch.tensor(float("nan")), 10**30)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """A trainer after two steps, its state, and a function that restores another one from a state, on no disk."""
     trainer = StyleGAN2Trainer(TINY, flat())
     for _ in range(2):
         next(trainer.run())
-    state, run = deepcopy(trainer.state() | {"kind": "stylegan2", "best": 1.0}), tmp_path / "run"
-    path, rng = run / "checkpoint.pt", np.random.default_rng(0)
+    state = deepcopy(trainer.state() | {"kind": "stylegan2", "best": 1.0})
+
+    def restored(other, state) -> float:
+        monkeypatch.setattr(run, "load_checkpoint", lambda path: state)
+        return run.restore(other, "stylegan2", Path("run"))
+
+    return trainer, state, restored
+
+
+def test_a_state_that_is_damaged_anywhere_is_told(trained):
+    trainer, state, restored = trained
     ways = [way for way in parts(state) if way and way[0] not in ("config", "kind")]
-    some = [ways[i] for i in rng.permutation(len(ways))[:16]]
-    run.mkdir()
+    some = [ways[i] for i in np.random.default_rng(0).permutation(len(ways))[:16]]
     for i, way in enumerate(some):
-        value = (None, "x", [], {}, -1, torch.zeros(3, 1, 7), torch.tensor(float("nan")), 10**30)[i % 8]
-        torch.save(damaged(state, way, value), path)
         with suppress(TrainingError):  # some parts may hold what was put there
-            restore(trainer, "stylegan2", run)
-    torch.save(state, path)
-    assert restore(trainer, "stylegan2", run) == 1.0
+            restored(trainer, damaged(state, way, WRONG[i % 8]))
     group = ("optimizers", next(iter(state["optimizers"])))
     for way, value in ((group, {}), ((*group, "param_groups"), [3]), (("method",), [])):
-        torch.save(damaged(state, way, value), path)
         with pytest.raises(TrainingError, match="does not fit this run") as caught:
-            restore(trainer, "stylegan2", run)
+            restored(trainer, damaged(state, way, value))
         assert "\n" not in str(caught.value)
+
+
+def test_after_a_damaged_state_a_good_one_is_restored_and_trained_on(trained):
+    trainer, state, restored = trained
+    other = StyleGAN2Trainer(TINY, flat())
+    with pytest.raises(TrainingError, match="does not fit this run"):
+        restored(other, damaged(state, ("optimizers",), [3]))
+    assert restored(other, deepcopy(state)) == 1.0
+    assert next(other.run()) == next(trainer.run()) and state_equal(other.state(), trainer.state())

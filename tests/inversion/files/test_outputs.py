@@ -43,6 +43,17 @@ def test_a_second_persons_photograph_of_one_name_is_numbered_and_the_report_exte
     assert [record["latent"] for record in report(out)] == ["face.latent.safetensors", "face-2.latent.safetensors"]
 
 
+def test_two_calls_at_once_number_their_results_and_extend_one_report(generator, tmp_path):
+    mine, theirs = ([photo(tmp_path / who, f"{name}.png", i) for name in "ab"] for i, who in enumerate(("1", "2")))
+    out, inverter = tmp_path / "out", Inverter(generator, InvertConfig(steps=0), align=False, batch=1)
+    slow = invert_files(inverter, [lone_file(path) for path in mine], out)
+    first = next(slow)
+    assert names(inverted(generator, theirs, out)) == ["a-2", "b"]
+    kept = (out / "b.latent.safetensors").read_bytes()
+    assert names([first, *slow]) == ["a", "b-2"] and (out / "b.latent.safetensors").read_bytes() == kept
+    assert sorted(record["latent"].split(".")[0] for record in report(out)) == ["a", "a-2", "b", "b-2"]
+
+
 def test_the_same_photograph_again_takes_its_own_place(generator, tmp_path):
     photos = [photo(tmp_path / str(i), "face.png", i) for i in range(3)]
     for asked, wanted in ((photos, ["face", "face-2", "face-3"]), (photos[::-1], ["face-3", "face-2", "face"])):

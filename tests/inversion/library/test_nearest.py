@@ -84,6 +84,7 @@ def test_only_new_and_changed_files_are_encoded_and_removed_ones_leave(folder):
 def test_the_index_holds_what_the_encoder_says(folder):
     generator = Flat()
     encoded(generator, folder)
+    assert (folder / INDEX).stat().st_mode & 0o777 == 0o600  # it tells of faces
     (table,) = parse(folder / INDEX).values()
     for name, row in table.items():
         wanted = generator.encoder(load_target(generator, folder / name).image).flatten()
@@ -279,5 +280,5 @@ def test_the_sheet_shows_the_query_first(folder):
 def test_a_latent_of_several_images_is_no_query(folder, tmp_path):
     generator = Flat()
     save(sample_latent(generator, batch=2), tmp_path / "two.latent.safetensors", generator)
-    with pytest.raises(SettingsError, match="2 images"):
+    with pytest.raises(SettingsError, match="2 latents"):
         nearest_to(str(tmp_path / "two.latent.safetensors"), folder, inverter(generator))
