@@ -27,8 +27,8 @@ def compose(
 ) -> Images:
     """`generator.synthesis(ws, noise)` with other styles inside of masks; where all masks are 0, bit for bit the same.
 
-    Between 0 and a half a mask fades into that picture. Where masks overlap, what the styles change adds up. Styles that
-    change nothing cost nothing. GeneratorError for what does not fit.
+    Between 0 and a half a mask fades into that picture. Where masks overlap, what the styles change adds up. Styles
+    that change nothing cost nothing. GeneratorError for what does not fit.
     """
     plain = generator.synthesis(ws, noise, **at(resolution))
     for mask, styles in regions:
