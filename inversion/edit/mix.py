@@ -20,7 +20,7 @@ def blend(latents: Sequence[Latent], weights: Sequence[float] | None = None) -> 
     """The weighted mean of latents; weights None means equal ones, and any are divided by their sum first.
 
     Local edits of each go along, with its weight. Noise as in `mix_noise`. Raises SettingsError unless there is one
-    finite weight per latent, none of them negative and not all zero; SpaceMismatch if the latents do not fit each other.
+    finite weight per latent, none of them negative and not all zero; SpaceMismatch if the latents do not fit.
     """
     check_alike(latents)
     shares = normalized(weights if weights is not None else [1.0] * len(latents), len(latents))
