@@ -22,8 +22,8 @@ LARGEST_FACTOR = 100  # of truncations, strengths and places on a line; far less
 class Part:
     """A local edit: what is added to the styles inside of a mask; so it goes along with whatever moves the code."""
 
-    mask: Float[Tensor, "batch 1 height width"]  # from 0, where nothing changes, to 1; square, of any size
-    offset: Float[Tensor, "batch num_ws w_dim"]
+    mask: Float[Tensor, "..."]  # (batch, 1, size, size) from 0, where nothing changes, to 1; of any size
+    offset: Float[Tensor, "..."]  # (batch, num_ws, w_dim)
 
     def times(self, factor: float | Tensor) -> "Part":
         """The same edit, so many times as strong."""

@@ -87,11 +87,15 @@ def soft(outlines: list[Points], unit: float, size: int, grown: float, fade: flo
 
 def filled(outline: Points, size: int) -> Bool[np.ndarray, "size size"]:
     """The pixels inside of the convex hull of some points."""
-    from scipy.spatial import ConvexHull
+    from scipy.spatial import ConvexHull, QhullError
 
     page = Image.new("L", (size, size))
-    hull = outline[ConvexHull(outline).vertices] - 0.5  # PIL counts from the middle of the first pixel
-    ImageDraw.Draw(page).polygon([(float(x), float(y)) for x, y in hull], fill=255)
+    try:
+        hull = outline[ConvexHull(outline).vertices]
+    except QhullError:  # they lie on a line, as a brow's may
+        hull = outline
+    corners = [(float(x) - 0.5, float(y) - 0.5) for x, y in hull]  # PIL counts from the middle of the first pixel
+    ImageDraw.Draw(page).polygon(corners, fill=255, outline=255)
     return np.array(page) > 0
 
 
