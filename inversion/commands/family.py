@@ -65,11 +65,11 @@ class Plan:
         if len(names) < 2:
             raise click.UsageError("give two sources or more")
         if self.grandparents and (len(names) < 4 or len(names) % 2):
-            raise click.UsageError(
+            raise SettingsError(
                 f"{len(names)} sources came; grandparents are four, or two more for each more parent"
             )
         if not self.children and (self.by_region or self.mutation):
-            raise click.UsageError("--by-region and --mutation draw children; say how many with --children")
+            raise SettingsError("--by-region and --mutation draw children; say how many with --children")
         parents, before = self.names(names)
         normalized(self.weights or [1.0] * len(parents), len(parents))
         self.traits(parents, before)
@@ -196,7 +196,7 @@ def blend(
 def tree_file(out: str, to: Destination, reads: Sequence[Any]) -> str:
     """The file for the tree, checked: a picture that is neither read nor written already."""
     if out == "-":
-        raise click.UsageError("the tree needs a file of its own; name it")
+        raise SettingsError("the tree needs a file of its own; name it")
     return destination(out, kind="tree", reads=[*reads, *to.all_files()]).files[0]
 
 
@@ -276,7 +276,7 @@ def partner(
     things = named(sources)
     to = destination(out, save_latents=save_latents, kind="partner", reads=[*sources, *things])
     if len(things) != 2:
-        raise click.UsageError(f"{len(things)} sources came; give a parent, and a child")
+        raise SettingsError(f"{len(things)} sources came; give a parent, and a child")
     parent, child = (one.to_w_plus(generator) for one in opened(generator, things, **photo))
     found = other_parent(generator, parent, child, reach=reach)
     again = likeness(identity(generator, mean_of([parent, found])), identity(generator, child), [])
