@@ -8,7 +8,8 @@ from inversion.commands.terminal import Commands, show_version
 
 COMMANDS = {
     "invert": "inversion.commands.photos",
-    "blend": "inversion.commands.edits",
+    "blend": "inversion.commands.family",
+    "partner": "inversion.commands.family",
     "interpolate": "inversion.commands.edits",
     "mix": "inversion.commands.edits",
     "edit": "inversion.commands.edit",

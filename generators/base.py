@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from collections.abc import Generator as Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,16 @@ Noise = tuple[Float[Tensor, "batch 1 _ _"], ...]
 Images = Float[Tensor, "batch channels height width"]  # RGB or grey in [-1, 1]
 PARTS = ("encoder.", "discriminator.", "preview.")  # of a generator, which do not change its pictures at full size
 T = TypeVar("T")
+
+
+class Stage(NamedTuple):
+    """The maps that a generator has after some of its layers, all of which lie alike on the picture."""
+
+    maps: tuple[Tensor, ...]  # each (batch, channels, h, w)
+    extent: float = 1.0  # of what they cover, in sides of the picture; above 1 where they have margins
+
+
+Drawing = Coroutine[Stage, tuple[Tensor, ...], Images]  # gives stages, takes maps of the same shapes, ends in pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +147,19 @@ class Generator(nn.Module):
         """The pictures of checked inputs at that size, or larger, where `synthesis` averages them down to it."""
         raise NotImplementedError(f"{type(self).__name__} defines neither draw nor synthesis")
 
+    def draw_in_stages(self, ws: Styles, noise: Noise, size: int) -> Drawing:
+        """`draw`, halted after each stage to hand out its maps; it goes on with those that are sent back.
+
+        One that tells no stages draws at once.
+        """
+        yield from ()
+        return self.synthesis(ws, noise, **at(None if size == self.img_resolution else size))
+
     def render(self, codes: Float[Tensor, "batch *layers w_dim"], *, resolution: int | None = None) -> Images:
         """`synthesis` of w (batch, w_dim) or ws (batch, num_ws, w_dim) with the fixed noise."""
         ws = self.styles_of(codes) if codes.ndim == 2 else codes
         noise = self.fixed_noise(len(ws))
-        if resolution is None:
-            return self.synthesis(ws, noise)  # as those take it too that know one size alone
-        return self.synthesis(ws, noise, resolution=resolution)
+        return self.synthesis(ws, noise, **at(resolution))
 
     def rendering(self, resolution: int) -> str:
         """The kind of picture that `synthesis` gives at a resolution.
@@ -266,6 +283,21 @@ def averaged(image: Float[Tensor, "batch channels h w"], size: int) -> Float[Ten
     """The image averaged down to size pixels, a divisor of its own; the same object where that is its size."""
     factor = image.shape[-1] // size
     return image if factor == 1 else F.avg_pool2d(image, factor)
+
+
+def at(resolution: int | None) -> dict[str, int]:
+    """The argument of `synthesis` for a size; none for the full one, as those take it too that know one size alone."""
+    return {} if resolution is None else {"resolution": resolution}
+
+
+def drawn(drawing: Drawing) -> Images:
+    """The pictures that a drawing ends in, when it is left alone."""
+    try:
+        stage = next(drawing)
+        while True:
+            stage = drawing.send(stage.maps)
+    except StopIteration as end:
+        return end.value
 
 
 def layers_between(generator: Generator, low: int, high: int) -> tuple[int, ...]:

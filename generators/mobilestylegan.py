@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Codes, Gaussian, Generator, Images, Labels, Noise, Styles
+from generators.base import Codes, Drawing, Gaussian, Generator, Images, Labels, Noise, Stage, Styles, drawn
 from generators.errors import GeneratorError
 from generators.parts.ops import SQRT2, normalize_2nd_moment
 from generators.shapes import Float
@@ -176,11 +176,14 @@ class MobileStyleGAN(Generator):
         return self.map(z)
 
     def draw(self, ws: Styles, noise: Noise, size: int) -> Images:
+        return drawn(self.draw_in_stages(ws, noise, size))
+
+    def draw_in_stages(self, ws: Styles, noise: Noise, size: int) -> Drawing:
         small = self.preview is not None and size <= self.img_resolution // 4
         x = self.start.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        x = self.first(x, ws[:, 0], noise[0])
+        (x,) = yield Stage((self.first(x, ws[:, 0], noise[0]),))
         for i, block in enumerate(self.blocks[: len(self.blocks) - small]):
-            x = block(x, ws[:, 3 * i + 1 : 3 * i + 4], noise[2 * i + 1 : 2 * i + 3])
+            (x,) = yield Stage((block(x, ws[:, 3 * i + 1 : 3 * i + 4], noise[2 * i + 1 : 2 * i + 3]),))
         if small:
             assert self.preview is not None
             return self.preview(x, self.last_styles(ws)).float()

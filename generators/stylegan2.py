@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Codes, Gaussian, Generator, Images, Labels, Noise, Styles
+from generators.base import Codes, Drawing, Gaussian, Generator, Images, Labels, Noise, Stage, Styles, drawn
 from generators.errors import GeneratorError
 from generators.parts.flow import Flow
 from generators.parts.mapping import Mapping
@@ -230,6 +230,9 @@ class StyleGAN2(Generator):
         return self.map(z, c)
 
     def draw(self, ws: Styles, noise: Noise, size: int) -> Images:
+        return drawn(self.draw_in_stages(ws, noise, size))
+
+    def draw_in_stages(self, ws: Styles, noise: Noise, size: int) -> Drawing:
         x = self.start.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image, layer = None, 0
         for block in self.blocks:
@@ -237,7 +240,11 @@ class StyleGAN2(Generator):
             n = block.num_conv
             x, image = block(x, image, ws[:, layer : layer + n + 1], noise[layer : layer + n])
             layer += n
-            if image is not None and image.shape[-1] == size:
+            if image is None:
+                (x,) = yield Stage((x,))
+                continue
+            x, image = yield Stage((x, image))
+            if image.shape[-1] == size:
                 return image
         assert image is not None  # the last block always has an RGB output
         return image

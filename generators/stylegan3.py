@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.base import Codes, Gaussian, Generator, Images, Labels, Noise, Styles, averaged
+from generators.base import Codes, Drawing, Gaussian, Generator, Images, Labels, Noise, Stage, Styles, averaged, drawn
 from generators.errors import GeneratorError
 from generators.parts.filters import low_pass, shrink, widen
 from generators.parts.mapping import Mapping
@@ -258,10 +258,15 @@ class StyleGAN3(Generator):
     ) -> Images:
         """Render styles to images; transform (see `placement`), one or one an image, goes before input.transform."""
         size = self.check_inputs(ws, noise, resolution)
+        return averaged(drawn(self.draw_in_stages(ws, noise, size, transform)), size)
+
+    def draw_in_stages(
+        self, ws: Styles, noise: Noise, size: int, transform: Float[Tensor, "*_ 3 3"] | None = None
+    ) -> Drawing:
         x = self.input(ws[:, 0], transform)
-        for layer, w in zip(self.layers, ws[:, 1:].unbind(1), strict=True):
-            x = layer(x, w)
-        return averaged(x * self.config.output_scale, size)
+        for layer, w, after in zip(self.layers, ws[:, 1:].unbind(1), signals(self.config), strict=True):
+            (x,) = yield Stage((layer(x, w),), after.size / after.rate)
+        return x * self.config.output_scale
 
 
 def placement(right: float = 0.0, down: float = 0.0, degrees: float = 0.0) -> Float[Tensor, "3 3"]:

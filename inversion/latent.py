@@ -9,7 +9,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from generators.base import Generator, Noise, averaged
+from generators.base import Generator, Noise, at, averaged
+from generators.compose import compose
 from generators.pictures.image import to_pil
 from inversion.config import LatentSpace
 from inversion.errors import LatentFileError, SettingsError, SpaceMismatch
@@ -18,20 +19,33 @@ LARGEST_FACTOR = 100  # of truncations, strengths and places on a line; far less
 
 
 @dataclass(frozen=True)
+class Part:
+    """A local edit: what is added to the styles inside of a mask; so it goes along with whatever moves the code."""
+
+    mask: Float[Tensor, "..."]  # (batch, 1, size, size) from 0, where nothing changes, to 1; of any size
+    offset: Float[Tensor, "..."]  # (batch, num_ws, w_dim)
+
+    def times(self, factor: float | Tensor) -> "Part":
+        """The same edit, so many times as strong."""
+        return replace(self, offset=self.offset * factor)
+
+
+@dataclass(frozen=True)
 class Latent:
-    """All a generator needs to render images again: a code, its space, and the noise."""
+    """All a generator needs to render images again: a code, its space, the noise, and local edits."""
 
     code: Float[Tensor, "batch ..."]
     space: LatentSpace
     noise: Noise
     label: int | None = None  # the class, from 0, that a conditional generator maps z with; of no use in other spaces
     source: str | None = None  # the file that it came from, for messages
+    parts: tuple[Part, ...] = ()
 
     def __len__(self) -> int:
         return len(self.code)
 
     def to_ws(self, generator: Generator) -> Float[Tensor, "batch num_ws w_dim"]:
-        """The per-layer styles that `generator.synthesis` takes."""
+        """The per-layer styles that `generator.synthesis` takes, without local edits."""
         if self.space is LatentSpace.Z:
             return generator.mapping(self.code, generator.labels(self.label, len(self)))
         if self.space is LatentSpace.W:
@@ -49,14 +63,18 @@ class Latent:
 
     def to(self, device: str | torch.device) -> "Latent":
         """The same latent on another device."""
-        return replace(self, code=self.code.to(device), noise=tuple(n.to(device) for n in self.noise))
+        parts = tuple(Part(part.mask.to(device), part.offset.to(device)) for part in self.parts)
+        return replace(self, code=self.code.to(device), noise=tuple(n.to(device) for n in self.noise), parts=parts)
 
     def split(self) -> list["Latent"]:
-        """One latent per image of the batch."""
-        return [
-            replace(self, code=self.code[i : i + 1].clone(), noise=tuple(n[i : i + 1].clone() for n in self.noise))
-            for i in range(len(self))
-        ]
+        """One latent per image of the batch, each with the local edits that change it."""
+        return [self._image(slice(i, i + 1)) for i in range(len(self))]
+
+    def _image(self, own: slice) -> "Latent":
+        noise = tuple(n[own].clone() for n in self.noise)
+        parts = (Part(part.mask[own].clone(), part.offset[own].clone()) for part in self.parts)
+        some = tuple(part for part in parts if part.mask.any() and part.offset.any())
+        return replace(self, code=self.code[own].clone(), noise=noise, parts=some)
 
 
 def stack(latents: Sequence[Latent]) -> Latent:
@@ -66,8 +84,21 @@ def stack(latents: Sequence[Latent]) -> Latent:
     for other in latents[1:]:
         check_same_space(latents[0], other)
     noise = tuple(torch.cat(maps) for maps in zip(*(latent.noise for latent in latents), strict=True))
+    parts = [part for i, latent in enumerate(latents) for part in spread(latent.parts, i, latents)]
     source = latents[0].source if len(latents) == 1 else None
-    return replace(latents[0], code=torch.cat([latent.code for latent in latents]), noise=noise, source=source)
+    code = torch.cat([latent.code for latent in latents])
+    return replace(latents[0], code=code, noise=noise, source=source, parts=tuple(parts))
+
+
+def spread(parts: Iterable[Part], index: int, latents: Sequence[Latent]) -> Iterator[Part]:
+    """The local edits of one of several latents, as they are in a batch of all: they leave the others alone."""
+    for part in parts:
+        tensors = (part.mask, part.offset)
+        mask, offset = (
+            torch.cat([t if i == index else t.new_zeros(len(one), *t.shape[1:]) for i, one in enumerate(latents)])
+            for t in tensors
+        )
+        yield Part(mask, offset)
 
 
 def mean_latent(generator: Generator, space: LatentSpace, *, batch: int = 1, label: int | None = None) -> Latent:
@@ -116,9 +147,15 @@ def check_label(generator: Generator, label: int | None, space: LatentSpace = La
 
 
 @torch.no_grad()
-def synthesize(generator: Generator, latent: Latent) -> Float[Tensor, "batch channels height width"]:
-    """Render a latent to images, RGB clamped to [-1, 1]."""
-    return generator.synthesis(latent.to_ws(generator), latent.noise).clamp(-1, 1)
+def synthesize(
+    generator: Generator, latent: Latent, *, resolution: int | None = None
+) -> Float[Tensor, "batch channels height width"]:
+    """Render a latent to images, RGB clamped to [-1, 1]; resolution as `generator.synthesis` takes it."""
+    ws = latent.to_ws(generator)
+    if not latent.parts:
+        return generator.synthesis(ws, latent.noise, **at(resolution)).clamp(-1, 1)
+    regions = [(part.mask, ws + part.offset) for part in latent.parts]
+    return compose(generator, ws, latent.noise, regions, resolution=resolution).clamp(-1, 1)
 
 
 @torch.no_grad()
@@ -128,8 +165,7 @@ def preview(generator: Generator, latent: Latent, size: int = 256) -> list[Image
     while px > size and px % 2 == 0:
         px //= 2
     cheap = px if generator.rendering(px) != "skip" else None  # which is another picture
-    image = averaged(generator.synthesis(latent.to_ws(generator), latent.noise, resolution=cheap), px)
-    return [to_pil(one) for one in image.clamp(-1, 1)]
+    return [to_pil(one) for one in averaged(synthesize(generator, latent, resolution=cheap), px)]
 
 
 def at_a_time(generator: Generator, most: int = 8) -> int:
@@ -190,12 +226,28 @@ def check_tensors(code: Tensor, space: LatentSpace, noise: Sequence[Tensor], whe
             raise LatentFileError(f"{where}: {name} is {tuple(tensor.shape)}; wanted ({len(code)}, 1, height, width)")
 
 
+def check_parts(parts: Sequence[Part], batch: int, where: str) -> None:
+    """LatentFileError unless masks go from 0 to 1, offsets are finite, and both are of that batch."""
+    for i, part in enumerate(parts):
+        shape, offset = tuple(part.mask.shape), tuple(part.offset.shape)
+        if part.mask.ndim != 4 or shape[:2] != (batch, 1) or shape[2] != shape[3] or not shape[2]:
+            raise LatentFileError(f"{where}: mask {i} is {shape}; wanted ({batch}, 1, size, size)")
+        if part.offset.ndim != 3 or offset[0] != batch or 0 in offset:
+            raise LatentFileError(f"{where}: offset {i} is {offset}; wanted ({batch}, num_ws, w_dim)")
+        if not ((part.mask >= 0) & (part.mask <= 1)).all() or not part.offset.isfinite().all():
+            raise LatentFileError(f"{where}: local edit {i} holds values outside of its range; make it again")
+
+
 def check_fits(generator: Generator, latent: Latent, where: str) -> None:
     """LatentFileError unless code and noise have the shapes that the generator takes, and z a class of it."""
     shapes = {LatentSpace.Z: (generator.z_dim,), LatentSpace.W: (generator.w_dim,)}
     wanted = shapes.get(latent.space, (generator.num_ws, generator.w_dim))
     if tuple(latent.code.shape[1:]) != wanted:
         raise misfit(where, "code", tuple(latent.code.shape), generator, ("batch", *wanted))
+    layers = (generator.num_ws, generator.w_dim)
+    for part in latent.parts:
+        if tuple(part.offset.shape[1:]) != layers:
+            raise misfit(where, "a local edit", tuple(part.offset.shape), generator, ("batch", *layers))
     noise = tuple(tuple(n.shape[2:]) for n in latent.noise)
     if noise != tuple(map(tuple, generator.noise_shapes)):
         raise misfit(where, "noise", noise, generator, generator.noise_shapes)

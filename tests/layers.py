@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = {
     "generators": (
-        "errors.py settings.py shapes.py storage.py device.py base.py pictures/ unpickle/ parts/ stylegan2.py "
-        "stylegan3.py mobilestylegan.py autoencoder.py pca.py adapter.py checkpoints/ hub/ training/"
+        "errors.py settings.py shapes.py storage.py device.py base.py compose.py pictures/ unpickle/ parts/ "
+        "stylegan2.py stylegan3.py mobilestylegan.py autoencoder.py pca.py adapter.py checkpoints/ hub/ training/"
     ).split(),
     "inversion": (
         "errors.py config.py watch.py figure.py faces/ latent.py target.py guess.py features.py metrics.py losses.py "

@@ -30,11 +30,11 @@ def sheet(images: list[Image.Image], labels: list[str], columns: int | None = No
         scale = tile / max(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         page.paste(image.resize(size, Image.Resampling.LANCZOS), (x + (tile - size[0]) // 2, y + (tile - size[1]) // 2))
-        draw.text((x + tile // 2, y + tile + text // 2), _shorten(label, font, tile), "black", font, anchor="mm")
+        draw.text((x + tile // 2, y + tile + text // 2), shorten(label, font, tile), "black", font, anchor="mm")
     return page
 
 
-def _shorten(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def shorten(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """The label on one line, cut so that it is at most width pixels long."""
     plain = (c for c in normalize("NFKD", label) if not combining(c))  # the font has no accents
     label = " ".join("".join(plain).split())

@@ -8,59 +8,13 @@ import click
 
 from inversion.commands.destination import Rendering, check_place, check_reads, destination, write
 from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, with_generator
-from inversion.commands.settings import Grouped, Numbers, options
+from inversion.commands.settings import Grouped, options
 from inversion.commands.terminal import bars, counted, tell
 
 if TYPE_CHECKING:
     from generators.base import Generator
     from generators.pictures.sources import Picture
     from inversion.latent import Latent
-
-
-@click.command(cls=Grouped, epilog="Example: latent blend mother.jpg father.jpg -o child.png --children 4 --seed 1")
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@options(OUT, PHOTO)
-@click.option("--weights", type=Numbers(), metavar="W,W,...", help="Share of each source.  [default: equal]")
-@click.option("--children", type=click.IntRange(1), metavar="N", help="N siblings, drawn anew at each resolution.")
-@options(SEED, SHEET, SAVE)
-@with_generator
-def blend(
-    generator: "Generator",
-    sources: Sequence[str],
-    out: str,
-    weights: tuple[float, ...] | None,
-    children: int | None,
-    seed: int,
-    sheet: bool | None,
-    save_latents: bool,
-    **photo: Any,
-) -> None:
-    """Blend sources: their mean, or children.
-
-    The mean is weighted; children draw how much of each parent they take at each resolution, so that siblings differ.
-
-    Several children in one file come as a sheet, after their parents; in a folder/ as numbered files. --json tells
-    the shares.
-    """
-    from inversion import edit
-    from inversion.edit.mix import normalized
-    from inversion.files.named import named
-
-    if weights and children:
-        raise click.UsageError("children draw their own weights")
-    things = named(sources)
-    to = destination(out, children or 1, sheet, save_latents, kind="child", reads=[*sources, *things])
-    if len(things) < 2:
-        raise click.UsageError("give two sources or more")
-    shares = normalized(weights or [1.0] * len(things), len(things))
-    latents = opened(generator, things, **photo)
-    if children:
-        drawn = enumerate(edit.family(generator, latents, count=children, seed=seed), 1)
-        made = [Rendering(f"child {i}", child.latent, {"child": i, "weights": child.weights}) for i, child in drawn]
-    else:
-        made = [Rendering("blend", edit.blend(latents, shares), {"weights": shares})]
-    parents = [Rendering(name_of(thing), latent) for thing, latent in zip(things, latents, strict=True)]
-    write(generator, made, to, parents)
 
 
 @click.command(cls=Grouped, epilog="Example: latent interpolate mother.jpg father.jpg -o morph.mp4 --frames 60")

@@ -19,14 +19,15 @@ BANDS = {"coarse": (1, 15), "middle": (16, 63), "fine": (64, 2**20)}  # px; Karr
 def blend(latents: Sequence[Latent], weights: Sequence[float] | None = None) -> Latent:
     """The weighted mean of latents; weights None means equal ones, and any are divided by their sum first.
 
-    Noise as in `mix_noise`. Raises SettingsError unless there is one finite weight per latent, none of them negative
-    and not all zero; SpaceMismatch if the latents do not fit each other.
+    Local edits of each go along, with its weight. Noise as in `mix_noise`. Raises SettingsError unless there is one
+    finite weight per latent, none of them negative and not all zero; SpaceMismatch if the latents do not fit.
     """
     check_alike(latents)
     shares = normalized(weights if weights is not None else [1.0] * len(latents), len(latents))
     code = torch.stack([share * latent.code for share, latent in zip(shares, latents, strict=True)]).sum(dim=0)
+    parts = tuple(part.times(share) for share, one in zip(shares, latents, strict=True) if share for part in one.parts)
     noise = mix_noise([latent.noise for latent in latents], shares)
-    return replace(latents[0], code=code, noise=noise, source=None)
+    return replace(latents[0], code=code, noise=noise, parts=parts, source=None)
 
 
 def crossover(generator: Generator, a: Latent, b: Latent, *, low: int, high: int) -> Latent:
@@ -40,8 +41,10 @@ def crossover(generator: Generator, a: Latent, b: Latent, *, low: int, high: int
     layers = list(layers_between(generator, low, high))
     code = a.code.clone()
     code[:, layers] = b.code[:, layers]
+    taken = torch.zeros(generator.num_ws, 1).to(code).index_fill(0, torch.tensor(layers, device=code.device), 1)
+    parts = (*(part.times(1 - taken) for part in a.parts), *(part.times(taken) for part in b.parts))
     noise = b.noise if low <= placing(generator.ws_resolutions) <= high else a.noise
-    return replace(a, code=code, noise=noise, source=None)
+    return replace(a, code=code, noise=noise, parts=parts, source=None)
 
 
 def mix(generator: Generator, coarse: Latent, middle: Latent, fine: Latent | None = None) -> Latent:

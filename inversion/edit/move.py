@@ -35,7 +35,9 @@ def interpolate(
     else:
         middle = torch.zeros_like(a.code) if center is None else fit_to(a.code, "center", center)
         code = middle + slerp(a.code - middle, b.code - middle, t)
-    return replace(a, code=code, noise=mix_noise([a.noise, b.noise], [1 - t, t]), source=None)
+    parts = (*(part.times(1 - t) for part in a.parts), *(part.times(t) for part in b.parts))
+    noise = mix_noise([a.noise, b.noise], [1 - t, t])
+    return replace(a, code=code, noise=noise, parts=parts, source=None)
 
 
 def path(
@@ -83,7 +85,8 @@ def truncate(generator: Generator, latent: Latent, psi: float) -> Latent:
     average = fit_to(latent.code, "w_avg", generator.w_avg)
     share = min(max(psi, 0.0), 1.0)
     noise = mix_noise([generator.fixed_noise(len(latent)), latent.noise], [1 - share, share])
-    return replace(latent, code=average.lerp(latent.code, psi), noise=noise)
+    parts = tuple(part.times(psi) for part in latent.parts)
+    return replace(latent, code=average.lerp(latent.code, psi), noise=noise, parts=parts)
 
 
 def apply_direction(

@@ -19,9 +19,11 @@ from inversion.errors import LatentFileError, SettingsError
 from inversion.files.chosen import chosen, one_of
 from inversion.files.foreign import FOREIGN as FOREIGN
 from inversion.files.foreign import existing, foreign_bytes, is_numpy, read_latents
-from inversion.latent import Latent, check_fits, check_tensors, stack
+from inversion.latent import Latent, Part, check_fits, check_parts, check_tensors, stack
 
 FORMAT = "latent-1"
+WITH_PARTS = "latent-2"  # what older versions could not render, and so shall not read
+FORMATS = (FORMAT, WITH_PARTS)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def as_bytes(latent: Latent, path: Path, generator: Generator, history: dict[str
     from safetensors.torch import save as to_bytes
 
     check_tensors(latent.code, latent.space, latent.noise, str(path))
+    check_parts(latent.parts, len(latent), str(path))
     check_fits(generator, latent, str(path))
     header = {
         "space": str(latent.space),
@@ -68,7 +71,10 @@ def as_bytes(latent: Latent, path: Path, generator: Generator, history: dict[str
     except (TypeError, ValueError) as error:
         raise SettingsError(f"history cannot be stored: {error}; use numbers, strings, lists and dicts only") from error
     tensors = {"code": _plain(latent.code)} | {f"noise.{i}": _plain(n) for i, n in enumerate(latent.noise)}
-    return _in_order(to_bytes(tensors, metadata={"format": FORMAT, "header": text}))
+    for i, part in enumerate(latent.parts):
+        tensors |= {f"mask.{i}": _plain(part.mask), f"offset.{i}": _plain(part.offset)}
+    form = WITH_PARTS if latent.parts else FORMAT
+    return _in_order(to_bytes(tensors, metadata={"format": form, "header": text}))
 
 
 def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
@@ -103,7 +109,7 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
 def holds_latent(path: Path | str) -> bool:
     """Tell a latent by its content: one of ours, or arrays of numpy; of .pt files this cannot be told."""
     path = chosen(path)[0]
-    return path.is_file() and (format_of(path) == FORMAT or is_numpy(path))
+    return path.is_file() and (format_of(path) in FORMATS or is_numpy(path))
 
 
 def format_of(path: Path) -> str | None:
@@ -134,7 +140,7 @@ def header_of(path: Path | str) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
-        header = from_json(about["header"]) if about.get("format") == FORMAT else {}
+        header = from_json(about["header"]) if about.get("format") in FORMATS else {}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return {}  # reading it says what is wrong
     return header if isinstance(header, dict) else {}
@@ -153,23 +159,27 @@ def read_bundle(path: Path | str) -> Bundle:
         raise LatentFileError(f"{path} is not a readable latent file: {_reason(error)}; make it again") from error
     if (came := about.get("format")) == MODEL:
         raise LatentFileError(f"{path} is a model, not a latent; give it as the generator (-g), and a latent here")
-    if came != FORMAT:
-        raise LatentFileError(f"{path} has format {came!r}, this version reads {FORMAT!r}; make it again")
+    if came not in FORMATS:
+        known = " and ".join(map(repr, FORMATS))
+        raise LatentFileError(f"{path} has format {came!r}, this version reads {known}; make it again")
     try:
         header = from_json(about["header"])
         space, maker = LatentSpace(header["space"]), header["generator"]
         label = header.get("label")
-        code, noise = tensors["code"], tuple(tensors[f"noise.{i}"] for i in range(len(tensors) - 1))
+        code = tensors["code"]
+        parts = tuple(Part(tensors[f"mask.{i}"], tensors[f"offset.{i}"]) for i in range(_count(tensors, "mask.")))
+        noise = tuple(tensors[f"noise.{i}"] for i in range(len(tensors) - 1 - 2 * len(parts)))
         words = {"generator_name": maker["name"], "generator_sha256": maker["sha256"]}
         tables = {"history": header["history"], "versions": header["versions"]}
     except (KeyError, TypeError, ValueError) as error:
         raise LatentFileError(f"{path} has a broken header: {error!r}; make it again") from error
     typed = all(isinstance(v, str) for v in words.values()) and all(isinstance(v, dict) for v in tables.values())
     typed = typed and type(label) in (int, NoneType)
-    if not typed or not all(t.dtype == torch.float32 for t in (code, *noise)):
+    if not typed or not all(t.dtype == torch.float32 for t in tensors.values()):
         raise LatentFileError(f"{path} holds values of the wrong types; make it again")
     check_tensors(code, space, noise, str(path))
-    return Bundle(Latent(code, space, noise, label, str(path)), **words, **tables)
+    check_parts(parts, len(code), str(path))
+    return Bundle(Latent(code, space, noise, label, str(path), parts), **words, **tables)
 
 
 def export(latent: Latent, path: Path | str, generator: Generator, *, noise: bool = True) -> None:
@@ -182,6 +192,8 @@ def export(latent: Latent, path: Path | str, generator: Generator, *, noise: boo
     path, kind = Path(path), Path(path).suffix.lower()
     if kind not in FOREIGN:
         raise SettingsError(f"{path.name} has suffix {kind!r}; choose {', '.join(FOREIGN)}, or save() for .safetensors")
+    if latent.parts:
+        raise LatentFileError(f"{path.name} cannot hold local edits; save it as .latent.safetensors, or the base alone")
     check_tensors(latent.code, latent.space, latent.noise, str(path))
     check_fits(generator, latent, str(path))
     ws, maps = _plain(latent.to_ws(generator)), tuple(map(_plain, latent.noise))
@@ -194,6 +206,10 @@ def _in_order(content: bytes) -> bytes:
     header = json.dumps(from_json(content[8 : 8 + size]), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)  # so that the tensors stay aligned
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
+
+
+def _count(tensors: dict[str, Tensor], start: str) -> int:
+    return sum(name.startswith(start) for name in tensors)
 
 
 def _plain(tensor: Tensor) -> Tensor:

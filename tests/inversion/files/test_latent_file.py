@@ -166,8 +166,8 @@ def test_tensors_that_are_not_ours(tmp_path, tensors, message):
 
 def test_other_formats_are_named(tmp_path):
     path = tmp_path / "a.safetensors"
-    save_file({"code": torch.zeros(1, 6, 8)}, path, metadata={"format": "latent-2"})
-    with pytest.raises(LatentFileError, match="has format 'latent-2', this version reads 'latent-1'"):
+    save_file({"code": torch.zeros(1, 6, 8)}, path, metadata={"format": "latent-9"})
+    with pytest.raises(LatentFileError, match="has format 'latent-9', this version reads 'latent-1' and 'latent-2'"):
         read_bundle(path)
     save_file({"code": torch.zeros(1, 6, 8)}, path)
     with pytest.raises(LatentFileError, match="format None"):
