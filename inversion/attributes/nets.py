@@ -19,7 +19,7 @@ from inversion.errors import FeatureError
 from inversion.faces.detect import five_point_chip
 
 INSTALL = "run: pip install 'latent-inversion[attributes]'"
-SUREST = 1e-5  # probabilities count as no nearer to 0 and 1, so that their odds stay finite
+SUREST = 1e-12  # probabilities count as no nearer to 0, so that their odds stay finite
 LOADING = RLock()
 
 
@@ -30,8 +30,8 @@ def age(seen: Seen) -> float:
 
 
 def gender(seen: Seen) -> float:
-    """The log odds of a masculine over a feminine look, -11.5 to 11.5; 0 where the network cannot tell."""
-    feminine, masculine = probabilities("gender", seen).clip(SUREST, 1 - SUREST)
+    """The log odds of a masculine over a feminine look, -28 to 28; 0 where the network cannot tell."""
+    feminine, masculine = probabilities("gender", seen).clip(min=SUREST)
     return float(np.log(masculine / feminine))
 
 

@@ -30,7 +30,8 @@ class Attribute:
         return None if seen is None else self.of(seen)
 
 
-EYES, LEVELS, DEGREES = "distances of the eyes", "levels of 255", "degrees"
+EYES, LEVELS = "distances of the eyes", "levels of 255"
+DEGREES = "degrees"
 ALL = (
     Attribute("age", nets.age, "years"),
     Attribute("gender", nets.gender, "log odds, masculine above 0"),

@@ -168,6 +168,15 @@ def describe(image: Image.Image) -> Float[np.ndarray, " 128"] | None:
         return np.array(_recognizer().compute_face_descriptor(pixels, largest))
 
 
+def descriptor(pixels: UInt8[np.ndarray, "h w 3"], face: Face) -> Float[np.ndarray, " 128"]:
+    """Identity of a face that was found in these pixels, as `describe` gives it."""
+    left, top, right, bottom = (round(v) for v in face.box)
+    with DLIB:
+        points = [_dlib().point(round(x - 0.5), round(y - 0.5)) for x, y in face.landmarks.tolist()]
+        shape = _dlib().full_object_detection(_dlib().rectangle(left, top, right - 1, bottom - 1), points)
+        return np.array(_recognizer().compute_face_descriptor(pixels, shape))
+
+
 def chip_details(
     image: Image.Image, size: int, padding: float
 ) -> tuple[tuple[float, float, float, float], float] | None:
