@@ -11,6 +11,8 @@ COMMANDS = {
     "blend": "inversion.commands.edits",
     "interpolate": "inversion.commands.edits",
     "mix": "inversion.commands.edits",
+    "edit": "inversion.commands.edit",
+    "directions": "inversion.commands.directions",
     "sample": "inversion.commands.edits",
     "render": "inversion.commands.edits",
     "evaluate": "inversion.commands.measures",

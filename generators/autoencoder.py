@@ -108,6 +108,9 @@ class Autoencoder(Generator):
     def map_z(self, z: Gaussian, c: Labels) -> Codes:
         return self.w_avg + z @ self.spread
 
+    def style_maps(self) -> tuple[tuple[int, nn.Module], ...]:
+        return ((0, self.decoder[0]),)
+
     def draw(self, ws: Styles, noise: Noise, size: int) -> Images:
         x = self.logits(ws[:, 0])
         return torch.tanh(x / 2) if self.config.output == "bernoulli" else x  # tanh(x / 2) is 2 sigmoid(x) - 1

@@ -152,6 +152,10 @@ class Generator(nn.Module):
         """
         return "full" if resolution == self.img_resolution else "averaged"
 
+    def style_maps(self) -> tuple[tuple[int, nn.Module], ...]:
+        """The affine maps that take styles to factors of features, each with the index of its style; () if none."""
+        return ()
+
     def check_inputs(self, ws: Tensor, noise: Noise, resolution: int | None) -> int:
         """The size to render at; GeneratorError unless styles, noise and size are such as `synthesis` takes."""
         if ws.shape[1:] != (self.num_ws, self.w_dim):

@@ -187,6 +187,13 @@ class MobileStyleGAN(Generator):
         bands = self.bands(x, ws[:, -1]).float()
         return inverse_haar(bands) if size == self.img_resolution else bands[:, :3] / 2
 
+    def style_maps(self) -> tuple[tuple[int, nn.Module], ...]:
+        maps = [self.first.affine]
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            maps += [block.up, block.conv0.affine, block.conv1.affine]
+        return tuple(enumerate([*maps, self.bands.affine]))
+
     def last_styles(self, ws: Styles) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The factors of the features in the last block and in the picture."""
         block = self.blocks[-1]

@@ -242,6 +242,18 @@ class StyleGAN2(Generator):
         assert image is not None  # the last block always has an RGB output
         return image
 
+    def style_maps(self) -> tuple[tuple[int, nn.Module], ...]:
+        maps: list[tuple[int, nn.Module]] = []
+        layer = 0
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            convs = [conv for conv in (block.conv0, block.conv1) if conv is not None]
+            maps += [(layer + i, conv.affine) for i, conv in enumerate(convs)]
+            maps += [] if block.spatial is None else [(layer, block.spatial.draw)]
+            maps += [] if block.torgb is None else [(layer + len(convs), block.torgb.affine)]
+            layer += len(convs)
+        return tuple(maps)
+
     def rendering(self, resolution: int) -> str:
         early = self.config.architecture == "skip" and resolution in self.config.resolutions()[:-1]
         return "skip" if early else super().rendering(resolution)

@@ -241,6 +241,13 @@ class StyleGAN3(Generator):
     def map_z(self, z: Gaussian, c: Labels) -> Codes:
         return self.map(z, c)
 
+    def style_maps(self) -> tuple[tuple[int, nn.Module], ...]:
+        maps = [self.input.affine]
+        for layer in self.layers:
+            assert isinstance(layer, Layer | ToRGB)
+            maps.append(layer.affine)
+        return tuple(enumerate(maps))
+
     def synthesis(
         self,
         ws: Styles,

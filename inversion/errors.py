@@ -29,6 +29,10 @@ class SpaceMismatch(InversionError):
     """Two latents from different spaces, or a step a space does not allow."""
 
 
+class DirectionError(InversionError):
+    """A direction that is not known, or that belongs to another generator."""
+
+
 class LatentFileError(InversionError):
     """A latent file that cannot be read, or that belongs to another generator."""
 

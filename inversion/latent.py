@@ -9,7 +9,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from generators.base import Generator, Noise
+from generators.base import Generator, Noise, averaged
 from generators.pictures.image import to_pil
 from inversion.config import LatentSpace
 from inversion.errors import LatentFileError, SettingsError, SpaceMismatch
@@ -107,6 +107,17 @@ def sample_latent(
 def synthesize(generator: Generator, latent: Latent) -> Float[Tensor, "batch channels height width"]:
     """Render a latent to images, RGB clamped to [-1, 1]."""
     return generator.synthesis(latent.to_ws(generator), latent.noise).clamp(-1, 1)
+
+
+@torch.no_grad()
+def preview(generator: Generator, latent: Latent, size: int = 256) -> list[Image.Image]:
+    """The pictures of a latent at no more than size px, as cheap as the generator can; for looking and measuring."""
+    px = generator.img_resolution
+    while px > size and px % 2 == 0:
+        px //= 2
+    cheap = px if generator.rendering(px) != "skip" else None  # which is another picture
+    image = averaged(generator.synthesis(latent.to_ws(generator), latent.noise, resolution=cheap), px)
+    return [to_pil(one) for one in image.clamp(-1, 1)]
 
 
 def at_a_time(generator: Generator, most: int = 8) -> int:

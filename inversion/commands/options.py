@@ -41,6 +41,9 @@ SEED = click.option(
 OUT = click.option("-o", "--out", required=True, metavar="OUT", help="A picture, a folder/, or - for standard output.")
 SHEET = click.option("--sheet/--no-sheet", default=None, help="A labelled sheet.  [default: for several in one file]")
 SAVE = click.option("--save-latents", is_flag=True, help="Write the latents beside the pictures.")
+DIRECTIONS = click.option(
+    "--directions", "files", type=FILE, multiple=True, metavar="FILE", help="More directions; may be given again."
+)
 
 PHOTOS = "Photographs"  # groups of the help
 INVERTING = "How latents are found; what is not given the recipe tells"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from math import isfinite
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -66,6 +67,36 @@ class Numbers(click.ParamType):
             return tuple(self.kind(part) for part in value.split(",") if value)
         except ValueError:
             self.fail(f"{value!r} is no list of numbers; write them as in 2,1", param, ctx)
+
+
+class Band(click.ParamType):
+    """Resolutions from one to another in pixels, such as 8-32, or one alone."""
+
+    name = "band"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", str(value).strip())
+        if found is None or int(found[1]) > int(found[2] or found[1]):
+            self.fail(f"{value!r} are no resolutions; write them as in 8-32, or as 16", param, ctx)
+        return int(found[1]), int(found[2] or found[1])
+
+
+class Settings(click.ParamType):
+    """Numbers by name, such as age=+1.5,smile=-1."""
+
+    name = "settings"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        found = {}
+        for part in filter(None, (part.strip() for part in str(value).split(","))):
+            name, _, number = (word.strip() for word in part.partition("="))
+            try:
+                found[name] = float(number)
+            except ValueError:
+                self.fail(f"{part!r} is no setting; write NAME=NUMBER, as in age=+1.5,smile=-1", param, ctx)
+            if not isfinite(found[name]):
+                self.fail(f"{part!r} has no finite number", param, ctx)
+        return found
 
 
 def options(*all_of_them: Callable) -> Callable:
