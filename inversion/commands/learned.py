@@ -8,7 +8,7 @@ import click
 
 from inversion.commands.destination import check_place, check_reads
 from inversion.commands.edits import opened
-from inversion.commands.options import DIRECTIONS, FILE, PHOTO, SEED, with_generator
+from inversion.commands.options import DIRECTIONS, FILE, JSON, PHOTO, SEED, with_generator
 from inversion.commands.settings import Grouped, grouped, options, options_of
 from inversion.commands.tables import effect_record, effects_table
 from inversion.commands.terminal import Bars, tell, wants_json
@@ -33,7 +33,9 @@ class Names(click.ParamType):
 
 
 @click.command(
-    "learn", cls=Grouped, epilog="Example: latent directions learn -g ffhq --of age --not gender,yaw -o age.directions.safetensors"
+    "learn",
+    cls=Grouped,
+    epilog="Example: latent directions learn -g ffhq --of age --not gender,yaw -o age.directions.safetensors",
 )
 @grouped(FUNCTIONS, "--of", "names", type=Names(), metavar="NAME,...", help="Attributes, a direction for each.")
 @grouped(FUNCTIONS, "--not", "apart", type=Names(), metavar="NAME,...", help="Attributes that shall not move.")
@@ -138,8 +140,7 @@ def from_examples(
 
 
 @click.command("attributes", epilog="Example: latent directions attributes")
-@click.option("--json", is_flag=True, expose_value=False, help="One JSON object a line on standard output.",
-              callback=lambda ctx, _, on: ctx.meta.update(json=on))
+@options(JSON)
 def list_attributes() -> None:
     """List what directions are learned from and measured by."""
     from inversion.attributes.table import ATTRIBUTES
@@ -150,12 +151,16 @@ def list_attributes() -> None:
 
 
 @click.command(
-    "report", cls=Grouped, epilog="Example: latent directions report age -g ffhq --undo glasses,beard -o clean.directions.safetensors"
+    "report",
+    cls=Grouped,
+    epilog="Example: latent directions report age -g ffhq --undo glasses -o clean.directions.safetensors",
 )
 @click.argument("names", metavar="[NAME...]", nargs=-1)
 @options(DIRECTIONS)
 @click.option("--on", "sources", multiple=True, metavar="SOURCE", help="Faces to measure on.  [samples]")
-@click.option("-n", "count", type=click.IntRange(3), default=8, show_default=True, help="How many samples, without --on.")
+@click.option(
+    "-n", "count", type=click.IntRange(3), default=8, show_default=True, help="How many samples, without --on."
+)
 @click.option("--attributes", type=Names(), metavar="NAME,...", help="What is measured.  [all]")
 @click.option("--undo", "away", type=Names(), metavar="NAME,...", help="Directions to subtract until theirs stay.")
 @click.option("-o", "--out", type=FILE, metavar="FILE", help="Keep what was measured in a file.directions.safetensors.")
@@ -209,9 +214,7 @@ def report(
         write_sheet(generator, latents, found, sheet)
 
 
-def faces(
-    generator: "Generator", sources: Sequence[str], count: int, seed: int, **photo: Any
-) -> "list[Latent]":
+def faces(generator: "Generator", sources: Sequence[str], count: int, seed: int, **photo: Any) -> "list[Latent]":
     """The latents of sources, or where there is none samples not far from the average face."""
     from inversion.files.named import named
     from inversion.latent import sample_latent

@@ -111,6 +111,7 @@ def effect_record(direction: Any, effect: Any) -> dict[str, Any]:
         for step in effect.steps
     ]
     told = {"name": direction.name, "faces": effect.faces, "effects": dict(direction.effects)}
+    told |= {"undone": direction.made["undone"]} if "undone" in direction.made else {}
     return {**told, "safe": list(direction.safe), "same_person": {"1": effect.same_person(1.0)}, "steps": steps}
 
 

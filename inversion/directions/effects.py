@@ -35,7 +35,7 @@ class Sight:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """All the faces at one strength, beside themselves at 0; those that show no face are left out of all but `found`."""
+    """All the faces at one strength, beside themselves at 0; of those that show no face only `found` tells."""
 
     strength: float  # standard deviations of w
     found: float  # share that shows a face

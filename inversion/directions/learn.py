@@ -59,7 +59,7 @@ def label(
     config: LearnConfig | None = None,
     watch: Watch = SILENT,
 ) -> Labels:
-    """Labels of samples by functions of their pictures, at 256 px where the generator can; a face is found once for all.
+    """Labels of samples by functions of their pictures, at 256 px where it can be drawn so; a face is found once.
 
     Any callable from a picture to a number or None will do; those of `inversion.attributes` share what they look at.
     """

@@ -23,7 +23,7 @@ def generator():
 
 @pytest.fixture(autouse=True)
 def seen(monkeypatch, generator):
-    """A face whose smile, yaw and pitch are the first places of w; it is somebody else's by the fourth, and ends at 3."""
+    """A face whose smile, yaw and pitch are the first places of w; by the fourth it is somebody else's."""
     inward = generator.statistics()
 
     def look(generator, latent, names):
