@@ -107,7 +107,7 @@ def quality_line(record: Mapping[str, Any], previous: str | None = None) -> str:
 def effect_record(direction: Any, effect: Any) -> dict[str, Any]:
     """All that was measured of a direction, as JSON values."""
     steps = [
-        {"strength": step.strength, "faces": step.found, "identity": step.identity if len(step.apart) else None}
+        {"strength": step.strength, "faces": step.found, "identity": step.identity if step.found else None}
         for step in effect.steps
     ]
     told = {"name": direction.name, "faces": effect.faces, "effects": dict(direction.effects)}

@@ -35,17 +35,21 @@ class Sight:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """All the faces at one strength, beside themselves at 0; of those that show no face only `found` tells."""
+    """All the faces at one strength, beside themselves at 0; NaN for those that show no face there."""
 
     strength: float  # standard deviations of w
-    found: float  # share that shows a face
     changes: Mapping[str, Float[np.ndarray, " faces"]]  # attribute -> what was added to it
     apart: Float[np.ndarray, " faces"]  # identity distance
 
     @property
+    def found(self) -> float:
+        """Share that shows a face."""
+        return float(np.isfinite(self.apart).mean())
+
+    @property
     def identity(self) -> float:
         """Median identity distance; 1 without any face."""
-        return float(np.median(self.apart)) if len(self.apart) else 1.0
+        return float(np.nanmedian(self.apart)) if self.found else 1.0
 
     @property
     def safe(self) -> bool:
@@ -63,22 +67,23 @@ class Effect:
     effects: Mapping[str, float]  # attribute -> what a standard deviation of w adds to it
     safe: tuple[float, float]
 
+    def at(self, strength: float) -> tuple[Step, Step]:
+        """The steps so far away, both ways."""
+        back, forth = (step for step in self.steps if abs(step.strength) == strength)
+        return back, forth
+
     def identity(self, strength: float) -> float:
         """Median identity distance so far away, both ways."""
-        return float(np.mean([step.identity for step in self.steps if abs(step.strength) == strength]))
+        return float(np.mean([step.identity for step in self.at(strength)]))
 
     def same_person(self, strength: float) -> float:
-        """Share of pictures so far away, both ways, that show the same person: at most 0.6 apart."""
-        there = [step for step in self.steps if abs(step.strength) == strength]
-        apart = np.concatenate([step.apart for step in there])
-        return float((apart < SAME_PERSON).mean() * np.mean([step.found for step in there])) if len(apart) else 0.0
+        """Share of pictures so far away, both ways, that show the same person: less than 0.6 apart."""
+        return float(np.mean([step.apart < SAME_PERSON for step in self.at(strength)]))
 
     def moved(self, name: str, strength: float) -> float:
-        """Share of pictures so far away, both ways, whose attribute went the way of the effect."""
-        way = np.sign(self.effects[name])
-        there = [step for step in self.steps if abs(step.strength) == strength]
-        changes = np.concatenate([step.changes[name] * np.sign(step.strength) * way for step in there])
-        return float((changes > 0).mean()) if len(changes) else 0.0
+        """Share of faces whose attribute, from so far back to as far forth, goes the way that it goes in the mean."""
+        back, forth = self.at(strength)
+        return float(((forth.changes[name] - back.changes[name]) * np.sign(self.effects[name]) > 0).mean())
 
 
 def measure_effects(
@@ -135,9 +140,11 @@ def measure_one(
 
 def slope(steps: Sequence[Step], name: str) -> float:
     """What a standard deviation adds to an attribute, by least squares over all faces; 0 where none was found."""
-    strengths = np.concatenate([np.full(len(step.changes[name]), step.strength) for step in steps])
+    strengths = np.concatenate([np.full(len(step.apart), step.strength) for step in steps])
     changes = np.concatenate([step.changes[name] for step in steps])
-    return float(strengths @ changes / (strengths @ strengths)) if len(changes) else 0.0
+    known = np.isfinite(changes)
+    strengths, changes = strengths[known], changes[known]
+    return float(strengths @ changes / (strengths @ strengths)) if known.any() else 0.0
 
 
 def step_of(
@@ -150,12 +157,13 @@ def step_of(
     """All faces moved by one strength."""
     moved = [replace(latent, code=latent.code + strength * way) for latent, _ in starts]
     there = [look(generator, latent, names) for latent in moved]
-    pairs = [(start, sight) for (_, start), sight in zip(starts, there, strict=True) if sight is not None]
+    pairs = [(start, sight) for (_, start), sight in zip(starts, there, strict=True)]
+    changes = {name: [np.nan if b is None else b.values[name] - a.values[name] for a, b in pairs] for name in names}
+    apart = [np.nan if b is None else np.linalg.norm(b.face - a.face) for a, b in pairs]
     return Step(
         strength=strength,
-        found=len(pairs) / len(starts),
-        changes={name: np.array([b.values[name] - a.values[name] for a, b in pairs], float) for name in names},
-        apart=np.array([np.linalg.norm(b.face - a.face) for a, b in pairs], float),
+        changes={name: np.array(values, float) for name, values in changes.items()},
+        apart=np.array(apart, float),
     )
 
 

@@ -8,6 +8,7 @@ direction is conditional on others by leaving out what it has in common with the
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,7 +167,7 @@ def regression(places: Rows, values: Values, seed: int = 0) -> Fit:
     kept = values.clip(*np.quantile(values, [0.01, 0.99])) if len(values) >= 100 else values
     spread = float(kept.std())
     scaled = (kept - kept.mean()) / spread
-    model = RidgeCV(alphas=PENALTIES).fit(places, scaled)
+    model: Any = RidgeCV(alphas=PENALTIES).fit(places, scaled)
     folds = KFold(FOLDS, shuffle=True, random_state=seed)
     score = cross_val_score(Ridge(alpha=float(model.alpha_)), places, scaled, cv=folds, scoring="r2").mean()
     return Fit(model.coef_, float(score), spread, len(values))

@@ -89,8 +89,8 @@ def test_faces_are_safe_while_they_are_nearer_to_themselves_than_to_strangers(ge
 
 
 def test_a_step_without_faces_is_not_safe():
-    step = Step(strength=1.0, found=0.0, changes={}, apart=np.zeros(0))
-    assert not step.safe and step.identity == 1
+    step = Step(strength=1.0, changes={}, apart=np.full(4, np.nan))
+    assert not step.safe and step.identity == 1 and step.found == 0
 
 
 def test_a_direction_keeps_what_was_measured(generator):
