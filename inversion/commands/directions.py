@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from inversion.commands.destination import check_place, check_reads
+from inversion.commands.learned import learn_directions, list_attributes, report
 from inversion.commands.options import DIRECTIONS, FILE, SEED, with_generator
 from inversion.commands.settings import Band, options
 from inversion.commands.terminal import Group, tell
@@ -28,6 +29,10 @@ def directions() -> None:
     Some come with ffhq and portraits; others are discovered without labels, learned, or imported from other people's
     files. `latent edit` moves photographs along them.
     """
+
+
+for command in (learn_directions, report, list_attributes):
+    directions.add_command(command)
 
 
 @directions.command("list", epilog="Example: latent directions list -g ffhq")

@@ -102,3 +102,27 @@ def quality_line(record: Mapping[str, Any], previous: str | None = None) -> str:
     measure = record["measure"]
     convention = fill(f"{measure.replace('_', ' ')}: {MODEL_CONVENTIONS[measure]}", WIDTH)
     return line if measure == previous else f"{convention}\n{line}"
+
+
+def effect_record(direction: Any, effect: Any) -> dict[str, Any]:
+    """All that was measured of a direction, as JSON values."""
+    steps = [
+        {"strength": step.strength, "faces": step.found, "identity": step.identity if step.found else None}
+        for step in effect.steps
+    ]
+    told = {"name": direction.name, "faces": effect.faces, "effects": dict(direction.effects)}
+    told |= {"undone": direction.made["undone"]} if "undone" in direction.made else {}
+    return {**told, "safe": list(direction.safe), "same_person": {"1": effect.same_person(1.0)}, "steps": steps}
+
+
+def effects_table(effects: Sequence[Any]) -> str:
+    """What directions do a standard deviation of w, an attribute a row and a direction a column, and what stays."""
+    names = list(effects[0].effects)
+    rows = [["", *(effect.name for effect in effects)]]
+    rows += [[name, *(f"{effect.effects[name]:+.3g}" for effect in effects)] for name in names]
+    for s in (1.0, 2.0):
+        rows.append([f"identity at {s:g}", *(f"{effect.identity(s):.2f}" for effect in effects)])
+    rows.append(["same person at 1", *(f"{effect.same_person(1.0):.0%}" for effect in effects)])
+    rows.append(["safe", *("{:+g} to {:+g}".format(*effect.safe) for effect in effects)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)

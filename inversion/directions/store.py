@@ -9,7 +9,7 @@ import torch
 
 from generators.base import Generator
 from generators.settings import plain
-from generators.storage import as_json, from_json, is_file, write_bytes
+from generators.storage import as_json, check_file, from_json, is_file, write_bytes
 from inversion.directions.direction import Direction, check_direction
 from inversion.errors import DirectionError
 
@@ -28,6 +28,13 @@ def save_directions(directions: Iterable[Direction], path: Path | str) -> None:
     header = {name: told(direction) for name, direction in named.items()}
     tensors = {name: direction.shift.float().cpu().contiguous() for name, direction in named.items()}
     write_bytes(save(tensors, metadata={"format": FORMAT, "header": as_json(plain(header))}), path)
+
+
+def check_out(path: Path) -> None:
+    """Refuse, before the work starts, a file of directions that could not be written. DirectionError, WriteError."""
+    if not path.name.endswith(SUFFIX):
+        raise DirectionError(f"{path.name} should end in {SUFFIX}")
+    check_file(path)
 
 
 def told(direction: Direction) -> dict[str, Any]:

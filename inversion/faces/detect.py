@@ -21,6 +21,7 @@ DETECT_PX, DETAIL_PX = 1000, 2000  # longer side of what the face detector looks
 DESCRIBE_PX = 256  # descriptors and landmarks: smaller images are enlarged to this
 UPRIGHT_PX, AROUND = (192, 224), 0.8  # sizes of the second look at a face, and how much is left around it
 SURE = 0.5  # of a second look: true faces have 0.8 to 2.5, also tilted ones; badges, wheels and the like under 0.3
+CHIP_PADDING = 0.2  # of its size left around a face that is cut out for a network, dlib's own
 SAME = 0.3  # share of their area that boxes of one face have in common
 TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 DLIB = RLock()  # dlib's objects keep state while they work, so that one thread at a time may use them
@@ -131,10 +132,26 @@ def _points_back(points: Float[np.ndarray, "n 2"], size: tuple[int, int], turn: 
 
 def landmarks(image: Image.Image) -> Float[np.ndarray, "68 2"] | None:
     """Landmarks of the largest face, in the image's own pixels, as `describe` finds them; None without a face."""
+    face = largest_face(image)
+    return None if face is None else face.landmarks
+
+
+def largest_face(image: Image.Image) -> Face | None:
+    """The largest face, in the image's own pixels, as `describe` finds it; None without one."""
     photo = read_image(image)
     scale = _describe_scale(photo)
     shapes, pixels = _detect(photo, scale)
-    return _face(_largest(shapes, pixels), scale).landmarks if shapes else None
+    return _face(_largest(shapes, pixels), scale) if shapes else None
+
+
+def five_point_chip(
+    pixels: UInt8[np.ndarray, "h w 3"], box: Box, size: int, *, predictor: str
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The face in a box cut out upright, size x size pixels, by dlib's landmark model in the file predictor."""
+    left, top, right, bottom = (round(v) for v in box)
+    with DLIB:
+        shape = _predictor(predictor)(pixels, _dlib().rectangle(left, top, right - 1, bottom - 1))
+        return _dlib().get_face_chip(pixels, shape, size, CHIP_PADDING)
 
 
 def describe(image: Image.Image) -> Float[np.ndarray, " 128"] | None:
@@ -149,6 +166,15 @@ def describe(image: Image.Image) -> Float[np.ndarray, " 128"] | None:
     largest = _largest(shapes, pixels)
     with DLIB:
         return np.array(_recognizer().compute_face_descriptor(pixels, largest))
+
+
+def descriptor(pixels: UInt8[np.ndarray, "h w 3"], face: Face) -> Float[np.ndarray, " 128"]:
+    """Identity of a face that was found in these pixels, as `describe` gives it."""
+    left, top, right, bottom = (round(v) for v in face.box)
+    with DLIB:
+        points = [_dlib().point(round(x - 0.5), round(y - 0.5)) for x, y in face.landmarks.tolist()]
+        shape = _dlib().full_object_detection(_dlib().rectangle(left, top, right - 1, bottom - 1), points)
+        return np.array(_recognizer().compute_face_descriptor(pixels, shape))
 
 
 def chip_details(
@@ -221,8 +247,8 @@ def _detector() -> Any:
 
 
 @cache
-def _predictor() -> Any:
-    return _dlib().shape_predictor(model_file("shape_predictor_68_face_landmarks.dat"))
+def _predictor(path: str | None = None) -> Any:
+    return _dlib().shape_predictor(path or model_file("shape_predictor_68_face_landmarks.dat"))
 
 
 @cache
