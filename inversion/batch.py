@@ -67,6 +67,8 @@ def keep(generator: Generator, photo: Picture, found: Result, names: Stems) -> R
             raise
         return {"file": photo.place, "error": str(error)}
     about = {"file": photo.place, "photograph_sha256": found.target.sha256, "latent": str(path)}
+    if found.target.kept is not None:
+        about["left_out"] = found.target.left_out
     return about | {"generator": generator.name, "licence": generator.card.get("licence")} | figures(found)
 
 

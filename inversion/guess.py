@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator
@@ -12,6 +13,7 @@ from inversion.config import LatentSpace
 from inversion.latent import Latent, mean_latent, sample_latent
 
 CORRECTION = 0.75  # of what is missing, at each look
+ROUNDS = 3  # in which the encoder fills what is missing, before it gives its guess
 HARM = 1.1  # of the first squared error, beyond which a look has led astray
 
 
@@ -41,6 +43,44 @@ def encode(
     if errors:
         ws = torch.where((errors[-1] <= HARM * errors[0])[:, None, None], ws, seen)
     return Latent(ws, LatentSpace.W_PLUS, noise)
+
+
+@torch.no_grad()
+def completed(
+    generator: Generator,
+    images: Float[Tensor, "batch channels height width"],
+    kept: Bool[Tensor, "batch 1 height width"],
+    *,
+    looks: int = 0,
+) -> Float[Tensor, "batch channels height width"]:
+    """The images with all that is not kept filled: smoothly from its border, and then by what the encoder makes of it.
+
+    After each of ROUNDS guesses the filling is what that renders. Nothing depends on the pixels that are not kept.
+    """
+    filled = torch.where(kept, images, smooth_filling(images, kept))
+    for _ in range(ROUNDS):
+        guess = encode(generator, filled, looks=looks)
+        if guess is None:
+            break
+        filled = torch.where(kept, images, generator.synthesis(guess.code, guess.noise).clamp(-1, 1))
+    return filled
+
+
+def smooth_filling(
+    images: Float[Tensor, "batch channels height width"], kept: Bool[Tensor, "batch 1 height width"]
+) -> Float[Tensor, "batch channels height width"]:
+    """The means of what is kept in ever larger squares about each pixel: the smallest square that holds any."""
+    weights, size = kept.float(), images.shape[-1]
+    known, total = weights, images * weights
+    filling = torch.zeros_like(images)
+    missing = torch.ones_like(kept)
+    for side in (2**k for k in range(1, size.bit_length())):
+        grid = [F.adaptive_avg_pool2d(x, max(1, size // side)) for x in (total, known)]
+        sums, counts = (F.interpolate(x, (size, size), mode="bilinear", align_corners=False) for x in grid)
+        found = missing & (counts > 0)
+        filling = torch.where(found, sums / counts.clamp_min(1e-12), filling)
+        missing = missing & ~found
+    return filling
 
 
 def first_guess(

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator
@@ -19,6 +19,7 @@ from generators.settings import plain
 from inversion.config import InvertConfig
 from inversion.config import recipe as recipe_named
 from inversion.errors import InversionError, SettingsError, result_or_error
+from inversion.faces.mask import Mask, MaskLike, read_mask
 from inversion.files.cache import entry_of, kept, settings_told, write_entry
 from inversion.files.latent_file import load_one
 from inversion.files.named import named
@@ -27,10 +28,11 @@ from inversion.latent import Latent, at_a_time, stack, synthesize
 from inversion.loop import Step, check_budget, steps_of
 from inversion.losses import check_weights
 from inversion.metrics import compare
-from inversion.target import Photo, Target, load_target, stacked
+from inversion.target import Photo, Target, load_target, stacked, stacked_kept
 from inversion.watch import SILENT, Watch, last_of
 
 Images = Float[Tensor, "batch channels height width"]
+Counted = Bool[Tensor, "batch 1 height width"]  # the pixels that count
 Styles = Float[Tensor, "batch num_ws w_dim"]
 Coded = tuple[Target, Styles]
 
@@ -68,7 +70,8 @@ class Inverter:
     recipe is the name that goes with config in what is told of a result. align, face: as `load_target` takes them.
     batch: photographs that are inverted together; None: as many as the generator's size allows. budget: seconds a
     photograph. init: one latent that all start from. cache: a folder that keeps what was found; results that depend on
-    budget or init are not kept. SettingsError for settings that no photograph could be inverted by.
+    budget or init are not kept. mask: what of each photograph is left out and filled in, as `read_mask` takes it, of its
+    size. SettingsError for settings that no photograph could be inverted by.
     """
 
     generator: Generator
@@ -80,19 +83,21 @@ class Inverter:
     budget: float | None = None
     init: Latent | None = None
     cache: Path | None = None
+    mask: MaskLike | Mask | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.budget)
         check_weights(self.config.loss)
+        vars(self).update(mask=None if self.mask is None else read_mask(self.mask))
         vars(self).update({name: plain(vars(self)[name]) for name in ("face", "batch", "budget")})  # as JSON takes them
         if self.batch is not None and self.batch < 1:
             raise SettingsError(f"batch is {self.batch}; give a count of photographs from 1 on")
 
-    def steps(self, images: Images) -> Iterator[Step]:
+    def steps(self, images: Images, kept: Counted | None = None) -> Iterator[Step]:
         """Yields the best step so far of every image, from the first guess on. Leave the loop to stop."""
         init = None if self.init is None else stack([self.init] * len(images))
         limit = None if self.budget is None else self.budget * len(images)
-        yield from steps_of(self.generator, images, self.config, init=init, budget=limit)
+        yield from steps_of(self.generator, images, self.config, init=init, budget=limit, kept=kept)
 
     @torch.inference_mode(False)  # whatever mode the caller is in; gradients are needed
     @torch.enable_grad()
@@ -110,7 +115,8 @@ class Inverter:
             jobs = [one if isinstance(one, Job) else result_or_error(self.job, one) for one in some]
             open_jobs = [job for job in jobs if isinstance(job, Job) and job.found is None]
             began = monotonic()
-            steps = self.steps(stacked([job.target for job in open_jobs])) if open_jobs else iter(())
+            targets = [job.target for job in open_jobs]
+            steps = self.steps(stacked(targets), stacked_kept(targets)) if targets else iter(())
             step, stopped = last_of(steps, watch, first, len(photos))
             if stopped and not keep_best:
                 raise KeyboardInterrupt
@@ -131,10 +137,13 @@ class Inverter:
 
     def job(self, photo: Photo) -> Job:
         """The job that a photograph makes: its target, and what the cache holds of it."""
-        target = load_target(self.generator, photo, align=self.align, face=self.face)
+        target = load_target(self.generator, photo, align=self.align, face=self.face, mask=self.mask)
         if self.cache is None or target.sha256 is None or self.budget is not None or self.init is not None:
             return Job(target, None, None)
-        entry = entry_of(self.cache, target.sha256, self.generator, self.config, align=self.align, face=self.face)
+        how = {"align": self.align, "face": self.face} | (
+            {"mask": self.mask.key} if isinstance(self.mask, Mask) else {}
+        )
+        entry = entry_of(self.cache, target.sha256, self.generator, self.config, **how)
         return Job(target, entry, self.recall(entry, target))
 
     def recall(self, entry: Path, target: Target) -> Inversion | None:
@@ -166,7 +175,7 @@ class Inverter:
         latent = step.latent.split()[index]
         image = synthesize(self.generator, latent)
         losses = {name: float(loss[index]) for name, loss in step.losses.items()}
-        metrics = compare(image, target.image, faces=self.generator.subject == "face")
+        metrics = compare(image, target.image, faces=self.generator.subject == "face", kept=target.kept)
         history = {
             "recipe": self.recipe,
             "settings": settings_told(self.config),
@@ -178,6 +187,7 @@ class Inverter:
             "photograph": target.name,
             "photograph_sha256": target.sha256,
             "alignment": None if target.alignment is None else target.alignment.to_json(),
+            **({} if target.kept is None else {"left_out": target.left_out}),
         }
         return Inversion(latent, target, image, losses, metrics, step.index, seconds, history)
 
@@ -229,17 +239,20 @@ def invert(
     seed: int = 0,
     align: bool = True,
     face: int | None = None,
+    mask: MaskLike | Mask | None = None,
 ) -> Inversion:
     """Find the latent of one photograph: a path, a PIL image, an array (h, w, 3), the bytes of a file, an open one, or
     a tensor (1, 3, h, w) in [-1, 1] of the right size.
 
-    config replaces the recipe's settings, and its seed; loss replaces its terms, name -> weight; budget is in seconds.
+    config replaces the recipe's settings, and its seed; loss replaces its terms, name -> weight; budget is in seconds;
+    mask: what is left out and filled in, as `faces.mask.read_mask` takes it.
     Raises InversionError's kinds: no face, an unreadable file, an unknown recipe.
     """
     recipe = recipe if config is None else "custom"
     config = config or replace(recipe_named(generator, recipe), seed=seed)
     config = config if loss is None else replace(config, loss=loss)
-    inverter = Inverter(generator, config, recipe=recipe, align=align, face=face, budget=budget, init=init)
+    how = {"align": align, "face": face, "mask": mask}
+    inverter = Inverter(generator, config, recipe=recipe, budget=budget, init=init, **how)
     return raised(next(inverter.run([photo])))
 
 

@@ -14,7 +14,7 @@ from generators.base import Generator
 from generators.device import has_bf16
 from inversion.config import InvertConfig
 from inversion.errors import SettingsError
-from inversion.guess import first_guess, fresh_noise, lively
+from inversion.guess import completed, first_guess, fresh_noise, lively
 from inversion.latent import Latent
 from inversion.losses import Candidate, Objective, TermContext, objectives
 
@@ -100,56 +100,68 @@ def steps_of(
     *,
     init: Latent | None = None,
     budget: float | None = None,
+    kept: Bool[Tensor, "batch 1 height width"] | None = None,
 ) -> Iterator[Step]:
     """Invert a batch: yields the best step so far of every image, from the first guess on. Leave the loop to stop.
 
-    init replaces config.start. budget is in seconds, of which the first guess and the features, made before the first
+    kept: the pixels that count; the generator fills in the others. init replaces config.start. budget is in seconds, of which the first guess and the features, made before the first
     step, take their part; the first guess is always yielded.
     """
     check_budget(budget)
     began = monotonic()
     images = images.clone() if images.is_inference() else images
     if init is None:
-        init = best_start(generator, images, config, budget=budget)
+        init = best_start(generator, images, config, budget=budget, kept=kept)
     elif init.space is not config.space:
         raise SettingsError(f"the start is in {init.space}, the inversion in {config.space}; convert it or set space")
     elif len(init) != len(images):
         raise SettingsError(f"{len(init)} starts came for {len(images)} images; give one each")
     elif config.optimize_noise:
         init = lively(generator, init, config.seed)
-    terms = objectives(config.loss, context_of(generator, images, init, config))
+    terms = objectives(config.loss, context_of(generator, images, init, config, kept))
     left = None if budget is None else max(0.0, budget - (monotonic() - began))
     yield from descend(generator, init, terms, config, budget=left)
 
 
-def best_start(generator: Generator, images: Tensor, config: InvertConfig, *, budget: float | None = None) -> Latent:
+def best_start(
+    generator: Generator,
+    images: Tensor,
+    config: InvertConfig,
+    *,
+    budget: float | None = None,
+    kept: Tensor | None = None,
+) -> Latent:
     """The first guess; of several random ones, the best of each image after a tenth of the steps.
 
     Those have half of the budget (seconds) between them.
     """
     if config.start != "random" or config.restarts == 1:
-        return started(generator, images, config)
+        return started(generator, images, config, kept)
     best, short = None, replace(config, steps=config.steps // 10, patience=None, detail=0.0)
     share = None if budget is None else budget / (2 * config.restarts)
     for k in range(config.restarts):
         start = started(generator, images, replace(config, seed=config.seed + k))
-        terms = objectives(config.loss, context_of(generator, images, start, config))
+        terms = objectives(config.loss, context_of(generator, images, start, config, kept))
         *_, last = descend(generator, start, terms, short, budget=share)
         best = last if best is None else better(best, last)
     assert best is not None
     return best.latent
 
 
-def started(generator: Generator, images: Tensor, config: InvertConfig) -> Latent:
+def started(generator: Generator, images: Tensor, config: InvertConfig, kept: Tensor | None = None) -> Latent:
     """The first guess that the settings ask for."""
+    if kept is not None and config.start == "encoder":
+        images = completed(generator, images, kept)
     guess = first_guess(generator, images, config.start, config.space, seed=config.seed, looks=config.looks)
     return fresh_noise(generator, guess, config.seed) if config.optimize_noise else guess
 
 
-def context_of(generator: Generator, images: Tensor, init: Latent, config: InvertConfig) -> TermContext:
+def context_of(
+    generator: Generator, images: Tensor, init: Latent, config: InvertConfig, kept: Tensor | None = None
+) -> TermContext:
     with torch.no_grad():
-        start = init.to_ws(generator)
-    return TermContext(generator=generator, target=images, init_ws=start, init_noise=init.noise, seed=config.seed)
+        made = {"init_ws": init.to_ws(generator), "init_noise": init.noise}
+    return TermContext(generator=generator, target=images, seed=config.seed, kept=kept, **made)
 
 
 def descend(

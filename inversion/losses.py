@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from math import isfinite, log2
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator, Noise, averaged
@@ -43,8 +43,10 @@ class TermContext:
     init_ws: Float[Tensor, "batch num_ws w_dim"] | None = None  # where the descent starts; None: no anchor term
     init_noise: Noise | None = None  # likewise; None: no detail term
     seed: int = 0  # for the samples that the prior is measured on
+    kept: Bool[Tensor, "batch 1 height width"] | None = None  # the pixels of the target that count; None: all of them
 
 
+Images = Float[Tensor, "batch channels height width"]
 Term = Callable[[Candidate], Float[Tensor, " batch"]]
 Objective = Mapping[str, tuple[float, Term]]  # name -> (weight, term)
 
@@ -179,6 +181,8 @@ def detail(init_noise: Noise | None) -> Term:
 
 
 Builder = Callable[[TermContext], Term]
+MEANS = {"pixel", "l2", "l1", "laplacian", "ms_ssim", "features", "perceptual"}  # over pixels; and those of LPIPS
+REFILL = 10  # candidates, after which what does not count is filled anew
 
 TERMS: dict[str, Builder] = {
     "pixel": lambda context: pixel_l2(context.target),
@@ -222,20 +226,66 @@ def objectives(weights: Mapping[str, float], context: TermContext) -> Callable[[
 
     SettingsError for what `objective` refuses, and for features of a discriminator below the full size.
     """
-    full, found = context.generator.img_resolution, {}
-
-    def at(size: int) -> Objective:
-        if size not in found:
-            if size == full:
-                found[size] = objective(weights, context)
-            elif weights.get("features"):
-                raise SettingsError(f"features are seen at {full} px alone; leave them out, or coarse sizes")
-            else:
-                found[size] = build(weights, replace(context, target=averaged(context.target, size)))
-        return found[size]
-
     check_weights(weights)
-    return at
+    if context.kept is not None:
+        return Masked(weights, context)
+    return cache(lambda size: objective_at(weights, context, averaged(context.target, size)))
+
+
+def objective_at(weights: Mapping[str, float], context: TermContext, target: Images) -> Objective:
+    """`objective` for a target at one of the sizes."""
+    full = context.generator.img_resolution
+    if target.shape[-1] == full:
+        return objective(weights, replace(context, target=target))
+    if weights.get("features"):
+        raise SettingsError(f"features are seen at {full} px alone; leave them out, or coarse sizes")
+    return build(weights, replace(context, target=target))
+
+
+class Masked:
+    """The objective of pictures of which only some pixels count (context.kept), as a function of the size.
+
+    All other pixels are a filling in the target and the candidate alike, so that no term sees a difference or a seam
+    there, and no gradient comes from there. The filling is the candidate's own, taken anew every few steps, so that
+    networks see whole faces. Terms that are means over pixels are means over those that count.
+    """
+
+    def __init__(self, weights: Mapping[str, float], context: TermContext) -> None:
+        assert context.kept is not None
+        self.weights, self.context, self.kept = weights, context, context.kept.float()
+        self.seen: Candidate | None = None  # the last one
+        self.composed: Candidate | None = None  # what it comes to
+        self.filling: Images | None = None
+        self.age = 0  # of the filling, in candidates
+
+    def __call__(self, size: int) -> Objective:
+        return {name: (float(w), partial(self.term, name)) for name, w in self.weights.items() if w}
+
+    def term(self, name: str, candidate: Candidate) -> Float[Tensor, " batch"]:
+        """One term of a candidate."""
+        if candidate is not self.seen:
+            self.see(candidate)
+        assert self.composed is not None
+        value = self.terms[name][1](self.composed)
+        return value / self.share if name in MEANS or name.startswith("lpips") else value
+
+    def see(self, candidate: Candidate) -> None:
+        """Compose a candidate, and now and then the target, with the filling."""
+        image, self.age = candidate.image, self.age + 1
+        if self.filling is None or self.filling.shape != image.shape or self.age == REFILL:
+            self.fill(image.detach().clamp(-1, 1))
+        assert self.filling is not None
+        self.seen, self.composed = candidate, replace(candidate, image=torch.where(self.counts, image, self.filling))
+
+    @torch.no_grad()
+    def fill(self, filling: Images) -> None:
+        """Take the filling, and build the terms with it."""
+        size = filling.shape[-1]
+        self.filling, self.age = filling, 0
+        self.counts = averaged(self.kept, size) > 1 - 1e-6  # a pixel counts if all that it is the mean of do
+        self.share = self.counts.float().mean(dim=(1, 2, 3)).clamp_min(1e-6)
+        target = torch.where(self.counts, averaged(self.context.target, size), filling)
+        self.terms = objective_at(self.weights, self.context, target)
 
 
 def check_weights(weights: Mapping[str, float]) -> None:

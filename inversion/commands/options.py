@@ -62,6 +62,13 @@ CROP = options(
     ALIGN,
     grouped(PHOTOS, "--face", type=int, metavar="N", help="Which face, counted from the left, from 1.  [the largest]"),
 )
+MASK = grouped(
+    PHOTOS,
+    "--mask",
+    metavar="FILE|BOX|face",
+    help="Leave out, and fill in, what is white in a picture of the photograph's size, or a box x0,y0,x1,y1 in its "
+    "pixels; face leaves out all but the face.",
+)
 LIMIT = grouped(PHOTOS, "--limit", type=click.IntRange(1), metavar="N", help="Take the first N pictures alone.  [all]")
 RECIPE = grouped(
     INVERTING, "--recipe", default="default", metavar="NAME", help=f"Settings by name: {', '.join(RECIPES)}.  [default]"

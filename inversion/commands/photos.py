@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.commands.options import BATCH, BUDGET, CROP, FILE, INVERSION, with_generator
+from inversion.commands.options import BATCH, BUDGET, CROP, FILE, INVERSION, MASK, with_generator
 from inversion.commands.process import stop_status, stoppable
 from inversion.commands.settings import Grouped, options
 from inversion.commands.tables import objective_line, record_line
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("photos", metavar="PHOTO...", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, type=FILE, metavar="DIR", help="Folder for the results.")
 @click.option("--init", type=FILE, metavar="LATENT", help="Start from a saved latent.")
-@options(CROP, BATCH, BUDGET, INVERSION)
+@options(CROP, MASK, BATCH, BUDGET, INVERSION)
 @with_generator
 def invert(
     generator: "Generator",
@@ -33,6 +33,7 @@ def invert(
     budget: float | None,
     align: bool,
     face: int | None,
+    mask: str | None,
     **settings: Any,
 ) -> None:
     """Find the latent of each photograph.
@@ -55,7 +56,7 @@ def invert(
         say(f"left out: {left} pictures that earlier calls wrote")
     start = start_of(init, generator, settings)
     config = config_of(generator, recipe, **settings)
-    kept = {"init": start, "budget": budget, "batch": batch, "cache": cache_folder("inversions")}
+    kept = {"init": start, "budget": budget, "batch": batch, "cache": cache_folder("inversions"), "mask": mask}
     inverter = Inverter(generator, config, recipe, align=align, face=face, **kept)
     say(objective_line(config.loss))
     failed: list[bool] = []  # of each that is done
