@@ -13,7 +13,9 @@ from inversion.config import LatentSpace
 from inversion.latent import Latent, mean_latent, sample_latent
 
 CORRECTION = 0.75  # of what is missing, at each look
-ROUNDS = 3  # in which the encoder fills what is missing, before it gives its guess
+ROUNDS = 6  # in which the encoder fills what is missing
+FILL_PSI = 0.7
+LOOK_PX = 256  # the largest size at which it is drawn meanwhile
 HARM = 1.1  # of the first squared error, beyond which a look has led astray
 
 
@@ -50,37 +52,24 @@ def completed(
     generator: Generator,
     images: Float[Tensor, "batch channels height width"],
     kept: Bool[Tensor, "batch 1 height width"],
-    *,
-    looks: int = 0,
 ) -> Float[Tensor, "batch channels height width"]:
-    """The images with all that is not kept filled: smoothly from its border, and then by what the encoder makes of it.
+    """The images with all that is not kept filled by the generator; nothing depends on the pixels that are not kept.
 
-    After each of ROUNDS guesses the filling is what that renders. Nothing depends on the pixels that are not kept.
+    The filling is first the average image's, and then, ROUNDS times, that of the encoder's guess from the filled
+    image, at FILL_PSI of its way from the average, as an untruncated one keeps to the filling that it saw.
     """
-    filled = torch.where(kept, images, smooth_filling(images, kept))
-    for _ in range(ROUNDS):
-        guess = encode(generator, filled, looks=looks)
-        if guess is None:
-            break
-        filled = torch.where(kept, images, generator.synthesis(guess.code, guess.noise).clamp(-1, 1))
+    noise, size = generator.fixed_noise(len(images)), generator.img_resolution
+    small = next(px for px in (size >> k for k in range(16)) if px <= LOOK_PX)
+    guess, filled = mean_latent(generator, LatentSpace.W_PLUS, batch=len(images)), images
+    for round in range(1 if generator.encoder is None else ROUNDS + 1):
+        ws = guess.to_ws(generator)
+        last = round == ROUNDS or generator.encoder is None
+        drawn = generator.synthesis(generator.w_avg.lerp(ws, FILL_PSI), noise, resolution=size if last else small)
+        drawn = F.interpolate(drawn.float(), (size, size), mode="bilinear", align_corners=False)
+        filled = torch.where(kept, images, drawn.clamp(-1, 1))
+        if not last:
+            guess = encode(generator, filled) or guess
     return filled
-
-
-def smooth_filling(
-    images: Float[Tensor, "batch channels height width"], kept: Bool[Tensor, "batch 1 height width"]
-) -> Float[Tensor, "batch channels height width"]:
-    """The means of what is kept in ever larger squares about each pixel: the smallest square that holds any."""
-    weights, size = kept.float(), images.shape[-1]
-    known, total = weights, images * weights
-    filling = torch.zeros_like(images)
-    missing = torch.ones_like(kept)
-    for side in (2**k for k in range(1, size.bit_length())):
-        grid = [F.adaptive_avg_pool2d(x, max(1, size // side)) for x in (total, known)]
-        sums, counts = (F.interpolate(x, (size, size), mode="bilinear", align_corners=False) for x in grid)
-        found = missing & (counts > 0)
-        filling = torch.where(found, sums / counts.clamp_min(1e-12), filling)
-        missing = missing & ~found
-    return filling
 
 
 def first_guess(

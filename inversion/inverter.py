@@ -70,8 +70,8 @@ class Inverter:
     recipe is the name that goes with config in what is told of a result. align, face: as `load_target` takes them.
     batch: photographs that are inverted together; None: as many as the generator's size allows. budget: seconds a
     photograph. init: one latent that all start from. cache: a folder that keeps what was found; results that depend on
-    budget or init are not kept. mask: what of each photograph is left out and filled in, as `read_mask` takes it, of its
-    size. SettingsError for settings that no photograph could be inverted by.
+    budget or init are not kept. mask: what of each photograph is left out and filled in, as `read_mask` takes it.
+    SettingsError for settings that no photograph could be inverted by.
     """
 
     generator: Generator

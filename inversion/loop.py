@@ -104,14 +104,17 @@ def steps_of(
 ) -> Iterator[Step]:
     """Invert a batch: yields the best step so far of every image, from the first guess on. Leave the loop to stop.
 
-    kept: the pixels that count; the generator fills in the others. init replaces config.start. budget is in seconds, of which the first guess and the features, made before the first
+    kept: the pixels that count; the generator fills in the others first, and they are then held to that more loosely.
+    init replaces config.start. budget is in seconds, of which the first guess and the features, made before the first
     step, take their part; the first guess is always yielded.
     """
     check_budget(budget)
     began = monotonic()
     images = images.clone() if images.is_inference() else images
+    if kept is not None:
+        images = completed(generator, images, kept)
     if init is None:
-        init = best_start(generator, images, config, budget=budget, kept=kept)
+        init = best_start(generator, images, config, budget=budget)
     elif init.space is not config.space:
         raise SettingsError(f"the start is in {init.space}, the inversion in {config.space}; convert it or set space")
     elif len(init) != len(images):
@@ -123,35 +126,26 @@ def steps_of(
     yield from descend(generator, init, terms, config, budget=left)
 
 
-def best_start(
-    generator: Generator,
-    images: Tensor,
-    config: InvertConfig,
-    *,
-    budget: float | None = None,
-    kept: Tensor | None = None,
-) -> Latent:
+def best_start(generator: Generator, images: Tensor, config: InvertConfig, *, budget: float | None = None) -> Latent:
     """The first guess; of several random ones, the best of each image after a tenth of the steps.
 
     Those have half of the budget (seconds) between them.
     """
     if config.start != "random" or config.restarts == 1:
-        return started(generator, images, config, kept)
+        return started(generator, images, config)
     best, short = None, replace(config, steps=config.steps // 10, patience=None, detail=0.0)
     share = None if budget is None else budget / (2 * config.restarts)
     for k in range(config.restarts):
         start = started(generator, images, replace(config, seed=config.seed + k))
-        terms = objectives(config.loss, context_of(generator, images, start, config, kept))
+        terms = objectives(config.loss, context_of(generator, images, start, config))
         *_, last = descend(generator, start, terms, short, budget=share)
         best = last if best is None else better(best, last)
     assert best is not None
     return best.latent
 
 
-def started(generator: Generator, images: Tensor, config: InvertConfig, kept: Tensor | None = None) -> Latent:
+def started(generator: Generator, images: Tensor, config: InvertConfig) -> Latent:
     """The first guess that the settings ask for."""
-    if kept is not None and config.start == "encoder":
-        images = completed(generator, images, kept)
     guess = first_guess(generator, images, config.start, config.space, seed=config.seed, looks=config.looks)
     return fresh_noise(generator, guess, config.seed) if config.optimize_noise else guess
 

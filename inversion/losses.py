@@ -43,7 +43,9 @@ class TermContext:
     init_ws: Float[Tensor, "batch num_ws w_dim"] | None = None  # where the descent starts; None: no anchor term
     init_noise: Noise | None = None  # likewise; None: no detail term
     seed: int = 0  # for the samples that the prior is measured on
-    kept: Bool[Tensor, "batch 1 height width"] | None = None  # the pixels of the target that count; None: all of them
+    kept: Bool[Tensor, "batch 1 height width"] | None = (
+        None  # the pixels of the target that are the photograph's; None: all
+    )
 
 
 Images = Float[Tensor, "batch channels height width"]
@@ -181,8 +183,7 @@ def detail(init_noise: Noise | None) -> Term:
 
 
 Builder = Callable[[TermContext], Term]
-MEANS = {"pixel", "l2", "l1", "laplacian", "ms_ssim", "features", "perceptual"}  # over pixels; and those of LPIPS
-REFILL = 10  # candidates, after which what does not count is filled anew
+HOLD = 0.5  # how much a difference weighs in what is not kept of a target, which the generator filled
 
 TERMS: dict[str, Builder] = {
     "pixel": lambda context: pixel_l2(context.target),
@@ -227,65 +228,31 @@ def objectives(weights: Mapping[str, float], context: TermContext) -> Callable[[
     SettingsError for what `objective` refuses, and for features of a discriminator below the full size.
     """
     check_weights(weights)
-    if context.kept is not None:
-        return Masked(weights, context)
     return cache(lambda size: objective_at(weights, context, averaged(context.target, size)))
 
 
 def objective_at(weights: Mapping[str, float], context: TermContext, target: Images) -> Objective:
-    """`objective` for a target at one of the sizes."""
-    full = context.generator.img_resolution
+    """`objective` for a target at one of the sizes, `held` where not all of it is kept."""
+    full, make = context.generator.img_resolution, build
     if target.shape[-1] == full:
-        return objective(weights, replace(context, target=target))
-    if weights.get("features"):
+        make = objective
+    elif weights.get("features"):
         raise SettingsError(f"features are seen at {full} px alone; leave them out, or coarse sizes")
-    return build(weights, replace(context, target=target))
+    terms = make(weights, replace(context, target=target))
+    return terms if context.kept is None else held(terms, target, context.kept)
 
 
-class Masked:
-    """The objective of pictures of which only some pixels count (context.kept), as a function of the size.
+def held(objective: Objective, target: Images, kept: Bool[Tensor, "batch 1 height width"]) -> Objective:
+    """The objective of candidates that are drawn towards target, by 1 - HOLD of the way, in all that is not kept.
 
-    All other pixels are a filling in the target and the candidate alike, so that no term sees a difference or a seam
-    there, and no gradient comes from there. The filling is the candidate's own, taken anew every few steps, so that
-    networks see whole faces. Terms that are means over pixels are means over those that count.
+    So the differences that a term sees there are HOLD times as large. A mean of pixels is kept if all of them are.
     """
+    shares = torch.where(averaged(kept.float(), target.shape[-1]) > 1 - 1e-6, 1.0, HOLD)
 
-    def __init__(self, weights: Mapping[str, float], context: TermContext) -> None:
-        assert context.kept is not None
-        self.weights, self.context, self.kept = weights, context, context.kept.float()
-        self.seen: Candidate | None = None  # the last one
-        self.composed: Candidate | None = None  # what it comes to
-        self.filling: Images | None = None
-        self.age = 0  # of the filling, in candidates
+    def composed(term: Term, candidate: Candidate) -> Float[Tensor, " batch"]:
+        return term(replace(candidate, image=target.lerp(candidate.image, shares)))
 
-    def __call__(self, size: int) -> Objective:
-        return {name: (float(w), partial(self.term, name)) for name, w in self.weights.items() if w}
-
-    def term(self, name: str, candidate: Candidate) -> Float[Tensor, " batch"]:
-        """One term of a candidate."""
-        if candidate is not self.seen:
-            self.see(candidate)
-        assert self.composed is not None
-        value = self.terms[name][1](self.composed)
-        return value / self.share if name in MEANS or name.startswith("lpips") else value
-
-    def see(self, candidate: Candidate) -> None:
-        """Compose a candidate, and now and then the target, with the filling."""
-        image, self.age = candidate.image, self.age + 1
-        if self.filling is None or self.filling.shape != image.shape or self.age == REFILL:
-            self.fill(image.detach().clamp(-1, 1))
-        assert self.filling is not None
-        self.seen, self.composed = candidate, replace(candidate, image=torch.where(self.counts, image, self.filling))
-
-    @torch.no_grad()
-    def fill(self, filling: Images) -> None:
-        """Take the filling, and build the terms with it."""
-        size = filling.shape[-1]
-        self.filling, self.age = filling, 0
-        self.counts = averaged(self.kept, size) > 1 - 1e-6  # a pixel counts if all that it is the mean of do
-        self.share = self.counts.float().mean(dim=(1, 2, 3)).clamp_min(1e-6)
-        target = torch.where(self.counts, averaged(self.context.target, size), filling)
-        self.terms = objective_at(self.weights, self.context, target)
+    return {name: (weight, partial(composed, term)) for name, (weight, term) in objective.items()}
 
 
 def check_weights(weights: Mapping[str, float]) -> None:

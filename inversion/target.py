@@ -63,8 +63,8 @@ def load_target(
     A generator of anything but faces takes the square, whatever align says; a grey one the picture's luma. face counts
     from the left, from 1; None takes the largest. An array is a picture: bytes, or floats in one of the usual ranges. A
     tensor is taken as it is, in [-1, 1], or as bytes; ImageError if it has another size than the generator's images, or
-    values far outside. mask: what is left out, as `read_mask` takes it; it goes the photograph's way, so that it has the
-    photograph's size.
+    values far outside. mask: what is left out, as `read_mask` takes it; it goes the photograph's way, and so has its
+    size.
     """
     mask = None if mask is None else read_mask(mask)
     device = generator.w_avg.device

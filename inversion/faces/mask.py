@@ -21,7 +21,7 @@ LEFT_OUT = 64  # of 255: the least white of a picture that leaves a pixel out
 LEAST = 0.02  # of the crop, that has to be left to look at
 FOREHEAD, MARGIN = 0.8, 0.08  # how far the face goes beyond its landmarks: of brows to mouth, and of its own size
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the photograph
-MaskLike = str | Path | Image.Image | np.ndarray | Sequence[float]
+MaskLike = str | Path | Image.Image | np.ndarray | Sequence[float | int]
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ def of_picture(picture: Image.Image) -> Mask:
     return Mask(hashlib.sha256(repr(grey.size).encode() + grey.tobytes()).hexdigest(), picture=grey)
 
 
-def of_box(numbers: tuple[float, ...], given: str) -> Mask:
+def of_box(numbers: Sequence[object], given: str) -> Mask:
     """A mask by a box; ImageError where the numbers are none."""
     try:
-        left, top, right, bottom = (float(number) for number in numbers)
+        left, top, right, bottom = (float(str(number)) for number in numbers)
     except (TypeError, ValueError):
         raise ImageError(f"the mask {given!r} is no box; write x0,y0,x1,y1 in pixels, as in 40,200,180,260") from None
     if not (left < right and top < bottom):
