@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
+SMOOTH = Image.Resampling.BICUBIC
 GRID = 96  # cells of the longer side: the field is smooth, so that a coarse grid tells it
 
 
