@@ -25,8 +25,8 @@ def kept_exif(data: bytes, size: tuple[int, int]) -> bytes | None:
     which may tell a place as well. Damaged EXIF counts as none.
     """
     try:
-        with quiet():
-            found = Image.open(BytesIO(data), formats=READS).getexif()
+        with quiet(), Image.open(BytesIO(data), formats=READS) as image:
+            found = image.getexif()
             kept: Any = Image.Exif()
             kept.update({tag: value for tag, value in found.items() if tag in OUTER})
             inner = {tag: value for tag, value in found.get_ifd(IFD.Exif).items() if tag not in NOT_INNER}

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inversion.commands.destination import Rendering, check_place, check_reads, destination, write
-from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, with_generator
+from inversion.commands.options import OUT, PASTE, PHOTO, SAVE, SEED, SHEET, with_generator
 from inversion.commands.settings import Grouped, Numbers, options
 from inversion.commands.terminal import bars, counted, tell
 
 if TYPE_CHECKING:
     from generators.base import Generator
     from generators.pictures.sources import Picture
+    from inversion.commands.pasting import Pasting
     from inversion.latent import Latent
 
 
@@ -173,18 +174,28 @@ def sample(
 
 @click.command(epilog="Example: latent render me/me.latent.safetensors -o me.png")
 @click.argument("files", metavar="LATENT...", nargs=-1, required=True)
-@options(OUT, SHEET)
+@options(OUT, SHEET, PASTE)
 @with_generator
-def render(generator: "Generator", files: Sequence[str], out: str, sheet: bool | None) -> None:
+def render(
+    generator: "Generator", files: Sequence[str], out: str, sheet: bool | None, paste: bool, into: Path | None
+) -> None:
     """Render saved latents again.
 
     On one machine the pictures are the same bit for bit.
     """
+    from inversion.commands.pasting import pastings
     from inversion.files.latent_file import load_latent
 
     found = [(file, latent) for file in files for latent in load_latent(file, generator).split()]
-    made = [Rendering(name_of(Path(file)), latent, {"latent": file}) for file, latent in found]
-    write(generator, made, destination(out, len(made), sheet, kind="render", reads=files))
+    to = destination(out, len(found), sheet, kind="render", reads=[*files, *([] if into is None else [into])])
+    places: Sequence[Pasting | None] = [None] * len(found)
+    if paste or into is not None:
+        places = pastings(generator, [Path(file) for file, _ in found], [None] * len(found), into)
+    made = [
+        Rendering(name_of(Path(file)), latent, {"latent": file}, place)
+        for (file, latent), place in zip(found, places, strict=True)
+    ]
+    write(generator, made, to)
 
 
 def opened(

@@ -42,6 +42,11 @@ OUT = click.option("-o", "--out", required=True, metavar="OUT", help="A picture,
 SHEET = click.option("--sheet/--no-sheet", default=None, help="A labelled sheet.  [default: for several in one file]")
 SAVE = click.option("--save-latents", is_flag=True, help="Write the latents beside the pictures.")
 
+PASTE = options(
+    click.option("--paste", is_flag=True, help="Put the face back into its photograph, which is else as it was."),
+    click.option("--into", type=FILE, metavar="PHOTO", help="The photograph of a saved latent; it means --paste."),
+)
+
 PHOTOS = "Photographs"  # groups of the help
 INVERTING = "How latents are found; what is not given the recipe tells"
 BATCH = grouped(
