@@ -70,9 +70,16 @@ def blend(
 @options(PHOTO)
 @click.option("--frames", type=click.IntRange(2, 100_000), default=60, show_default=True)
 @click.option("--fps", type=click.FloatRange(0, 240, min_open=True), default=30, show_default=True)
-@click.option("--kind", type=click.Choice(["spherical", "linear"]), default="spherical", show_default=True)
+@click.option("--kind", type=click.Choice(["spherical", "linear", "spline"]), default="spherical", show_default=True)
 @click.option("--loop", is_flag=True, help="Come back to the first source.")
-@click.option("--ease/--no-ease", default=True, help="Slow down at each source.")
+@click.option("--ease/--no-ease", default=True, help="Slow down at each source; not at constant speed.")
+@click.option(
+    "--speed",
+    type=click.Choice(["plain", "constant"]),
+    default="plain",
+    show_default=True,
+    help="Constant: each frame looks as different from the one before as any other.",
+)
 @click.option("--scale", type=click.IntRange(1), metavar="N", help="Enlarge so many times.  [a film to 256 px]")
 @with_generator
 def interpolate(
@@ -84,12 +91,13 @@ def interpolate(
     kind: str,
     loop: bool,
     ease: bool,
+    speed: str,
     scale: int | None,
     **photo: Any,
 ) -> None:
     """Walk from source to source, as a film."""
     from inversion.config import LatentSpace
-    from inversion.edit.move import path
+    from inversion.edit.move import Route, path
     from inversion.files.named import named
     from inversion.latent import at_a_time, render_all
     from inversion.views.video import check_film, write_video
@@ -102,7 +110,12 @@ def interpolate(
         raise click.UsageError("give two sources or more, and at least as many frames")
     latents = opened(generator, things, **photo)
     center = None if latents[0].space is LatentSpace.Z else generator.w_avg
-    walk = path(latents, frames, kind=kind, center=center, loop=loop, ease=ease)
+    if speed == "constant":
+        from inversion.edit.steady import steady
+
+        walk = steady(generator, Route(latents, kind=kind, center=center, loop=loop), frames)
+    else:
+        walk = path(latents, frames, kind=kind, center=center, loop=loop, ease=ease)
     frames_drawn = counted(render_all(generator, walk, chunk=at_a_time(generator)), "frames", len(walk))
     write_video(frames_drawn, out, fps=fps, scale=scale)
     tell({"file": out, "frames": len(walk), "fps": fps, "sources": sources}, out)
