@@ -2,14 +2,20 @@
 
 import errno
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from PIL import Image
 
 from generators.base import Generator
 from generators.device import peak_memory_mb
-from generators.pictures.image import write_image
+from generators.pictures.exif import kept_exif
+from generators.pictures.image import to_pil, write_image
 from generators.pictures.sources import Picture
 from generators.storage import alone_in, check_folder
-from inversion.errors import InversionError, WriteError
+from inversion.errors import ImageError, InversionError, WriteError
+from inversion.faces.paste import paste_back
 from inversion.files.latent_file import save
 from inversion.files.outputs import Record, Report, Stems
 from inversion.files.outputs import stems as stems
@@ -17,17 +23,59 @@ from inversion.inverter import Inversion, Inverter, Result
 from inversion.latent import at_a_time
 from inversion.watch import SILENT, Watch
 
+HOLE_FEATHER = 0.04  # of the crop's side, about what was filled in
 OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # refusals that the next photograph would meet too
 
 
+@dataclass(frozen=True)
+class Also:
+    """Further pictures of an inversion: STEM.pasted.png, the photograph with the face put back, and STEM.compared.png,
+    the crop beside the reconstruction."""
+
+    paste: bool = False
+    compare: bool = False
+
+    def write(self, photo: Picture, found: Inversion, stem: Path) -> Record:
+        """Write them, and tell their paths."""
+        wrote: Record = {}
+        if self.compare:
+            path = stem.with_name(f"{stem.name}.compared.png")
+            write_image(torch.cat([found.target.image, found.image], dim=3), path)
+            wrote["compared"] = str(path)
+        if self.paste:
+            path = stem.with_name(f"{stem.name}.pasted.png")
+            content = photo.content()
+            picture = pasted(found, content.image())
+            write_image(picture, path, exif=kept_exif(content.data, picture.size))
+            wrote["pasted"] = str(path)
+        return wrote
+
+
+def pasted(found: Inversion, photo: Image.Image) -> Image.Image:
+    """The photograph with its reconstructed face; of a masked one only what was filled in is put there."""
+    alignment, kept = found.target.alignment, found.target.kept
+    if alignment is None:
+        raise ImageError("no face was cut out of the photograph, so that none can be put back; align it")
+    if kept is None:
+        return paste_back(photo, to_pil(found.image), alignment)
+    hole = ~kept[0, 0].cpu().numpy()
+    return paste_back(photo, to_pil(found.image), alignment, HOLE_FEATHER, inside=hole)
+
+
 def invert_files(
-    inverter: Inverter, photos: Sequence[Picture], out: Path, watch: Watch = SILENT, *, spare: Sequence[Path] = ()
+    inverter: Inverter,
+    photos: Sequence[Picture],
+    out: Path,
+    watch: Watch = SILENT,
+    *,
+    spare: Sequence[Path] = (),
+    also: Also | None = None,
 ) -> Iterator[Record]:
     """Invert photographs, a record each in their order; a bad one does not stop the others.
 
     Writes STEM.latent.safetensors, STEM.png (reconstruction) and STEM.target.png into out, and report.json, the records
     of earlier calls and all so far, after every batch. STEM is the photograph's own, numbered where it would replace
-    another one's files, or a file that is read: the photographs, and what spare names.
+    another one's files, or a file that is read: the photographs, and what spare names. also: further pictures.
 
     A record holds file and either error, or latent (its path), seconds, steps, step_given (the one that it is of; 0 is
     the start), psnr_db, ssim, identity (None without a face), losses and peak_memory_mb, the process's so far. Ctrl-C
@@ -40,7 +88,7 @@ def invert_files(
     told = 0
     try:
         for photo, found in zip(photos, inverter.run(photos, watch, keep_best=True), strict=True):
-            record = keep(inverter.generator, photo, found, names)
+            record = keep(inverter.generator, photo, found, names, also or Also())
             report.add(record)
             if len(report.new) % size == 0:
                 told = len(report.new)
@@ -51,7 +99,7 @@ def invert_files(
             report.write()
 
 
-def keep(generator: Generator, photo: Picture, found: Result, names: Stems) -> Record:
+def keep(generator: Generator, photo: Picture, found: Result, names: Stems, also: Also) -> Record:
     """Write what was found to STEM.*, and tell it as a record; what cannot be written is this photograph's error."""
     if isinstance(found, InversionError):
         return {"file": photo.place, "error": str(found)}
@@ -63,12 +111,15 @@ def keep(generator: Generator, photo: Picture, found: Result, names: Stems) -> R
             save(found.latent, path, generator, found.history)
             write_image(found.image, names.out / f"{stem}.png")
             write_image(found.target.image, names.out / f"{stem}.target.png")
+            more = also.write(photo, found, names.out / stem)
     except (WriteError, InversionError) as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ALL:
             raise
         return {"file": photo.place, "error": str(error)}
     about = {"file": photo.place, "photograph_sha256": found.target.sha256, "latent": str(path)}
-    return about | {"generator": generator.name, "licence": generator.card.get("licence")} | figures(found)
+    if found.target.kept is not None:
+        about["left_out"] = found.target.left_out
+    return about | more | {"generator": generator.name, "licence": generator.card.get("licence")} | figures(found)
 
 
 def figures(found: Inversion) -> Record:

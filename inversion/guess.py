@@ -3,15 +3,22 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from generators.base import Generator
+from generators.base import Generator, averaged
 from generators.parts.pyramid import Pyramid
 from inversion.config import LatentSpace
+from inversion.faces.mask import grown
+from inversion.faces.membrane import membrane
 from inversion.latent import Latent, mean_latent, sample_latent
 
 CORRECTION = 0.75  # of what is missing, at each look
+ROUNDS = 4  # in which the encoder fills what is missing
+FILL_PSI = 0.7
+BORDER = 0.03  # of the side: how much beside the filling tells its colours
+LOOK_PX = 256  # the largest size at which it is drawn meanwhile
 HARM = 1.1  # of the first squared error, beyond which a look has led astray
 
 
@@ -41,6 +48,44 @@ def encode(
     if errors:
         ws = torch.where((errors[-1] <= HARM * errors[0])[:, None, None], ws, seen)
     return Latent(ws, LatentSpace.W_PLUS, noise)
+
+
+@torch.no_grad()
+def completed(
+    generator: Generator,
+    images: Float[Tensor, "batch channels height width"],
+    kept: Bool[Tensor, "batch 1 height width"],
+) -> Float[Tensor, "batch channels height width"]:
+    """The images with all that is not kept filled by the generator; nothing depends on the pixels that are not kept.
+
+    The filling is first the average image's, and then, ROUNDS times, that of the encoder's guess from the filled
+    image, at FILL_PSI of its way from the average, as an untruncated one keeps to the filling that it saw. Its colours
+    take those of the image at the border (`matched`).
+    """
+    noise, size = generator.fixed_noise(len(images)), generator.img_resolution
+    small = next(size >> k for k in range(32) if size >> k <= LOOK_PX)
+    guess = mean_latent(generator, LatentSpace.W_PLUS, batch=len(images)).code
+    here, counts = averaged(torch.where(kept, images, 0.0), small), averaged(kept.float(), small) > 1 - 1e-6
+    for _ in range(0 if generator.encoder is None else ROUNDS):
+        drawn = generator.synthesis(generator.w_avg.lerp(guess, FILL_PSI), noise, resolution=small).float()
+        filled = torch.where(counts, here, drawn + matched(here - drawn, counts)).clamp(-1, 1)
+        seen = encode(generator, F.interpolate(filled, (size, size), mode="bilinear", align_corners=False))
+        guess = guess if seen is None else seen.code
+    drawn = generator.synthesis(generator.w_avg.lerp(guess, FILL_PSI), noise).float()
+    light = matched(here - averaged(drawn, small), counts)
+    light = F.interpolate(light, (size, size), mode="bilinear", align_corners=False)
+    return torch.where(kept, images, (drawn + light).clamp(-1, 1))
+
+
+def matched(
+    differences: Float[Tensor, "batch channels h w"], kept: Bool[Tensor, "batch 1 h w"]
+) -> Float[Tensor, "batch channels h w"]:
+    """The differences at the border of what is kept, carried on smoothly over all that is not."""
+    fields = []
+    for values, known in zip(differences.permute(0, 2, 3, 1).cpu().numpy(), kept[:, 0].cpu().numpy(), strict=True):
+        ring = known & grown(~known, max(1, round(BORDER * len(known))))
+        fields.append(torch.from_numpy(membrane(values, ring, ~known)).permute(2, 0, 1).float())
+    return torch.stack(fields).to(differences.device)
 
 
 def first_guess(

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator
@@ -20,6 +20,7 @@ from generators.settings import plain
 from inversion.config import InvertConfig
 from inversion.config import recipe as recipe_named
 from inversion.errors import InversionError, SettingsError, result_or_error
+from inversion.faces.mask import Mask, MaskLike, read_mask
 from inversion.files.cache import entry_of, kept, settings_told, write_entry
 from inversion.files.latent_file import load_one
 from inversion.files.named import named
@@ -28,10 +29,11 @@ from inversion.latent import Latent, at_a_time, check_label, stack, synthesize
 from inversion.loop import Step, check_budget, steps_of
 from inversion.losses import check_weights
 from inversion.metrics import compare
-from inversion.target import Photo, Target, load_target, stacked
+from inversion.target import Photo, Target, load_target, stacked, stacked_kept
 from inversion.watch import SILENT, Watch, last_of
 
 Images = Float[Tensor, "batch channels height width"]
+Counted = Bool[Tensor, "batch 1 height width"]  # the pixels that count
 Styles = Float[Tensor, "batch num_ws w_dim"]
 Coded = tuple[Target, Styles]
 
@@ -70,7 +72,8 @@ class Inverter:
     that config asks for, which it replaces. align, face: as `load_target` takes them.
     batch: photographs that are inverted together; None: as many as the generator's size allows. budget: seconds a
     photograph. init: one latent that all start from. cache: a folder that keeps what was found; results that depend on
-    budget or init are not kept. SettingsError for settings that no photograph could be inverted by.
+    budget or init are not kept. mask: what of each photograph is left out and filled in, as `read_mask` takes it.
+    SettingsError for settings that no photograph could be inverted by.
     """
 
     generator: Generator
@@ -83,6 +86,7 @@ class Inverter:
     init: Latent | None = None
     cache: Path | None = None
     label: InitVar[int | None] = None
+    mask: MaskLike | Mask | None = None
 
     def __post_init__(self, label: int | None) -> None:
         config = self.config or recipe_named(self.generator, self.recipe or "default")
@@ -93,15 +97,16 @@ class Inverter:
         check_label(self.generator, config.label, config.space)
         if self.init is not None and len(self.init) != 1:
             raise SettingsError(f"init{self.init.told} holds {len(self.init)} latents; pass one, as init.split()[0]")
+        vars(self).update(mask=None if self.mask is None else read_mask(self.mask))
         vars(self).update({name: plain(vars(self)[name]) for name in ("face", "batch", "budget")})  # as JSON takes them
         if self.batch is not None and self.batch < 1:
             raise SettingsError(f"batch is {self.batch}; give a count of photographs from 1 on")
 
-    def steps(self, images: Images) -> Iterator[Step]:
+    def steps(self, images: Images, kept: Counted | None = None) -> Iterator[Step]:
         """Yields the best step so far of every image, from the first guess on. Leave the loop to stop."""
         init = None if self.init is None else stack([self.init] * len(images))
         limit = None if self.budget is None else self.budget * len(images)
-        yield from steps_of(self.generator, images, self.config, init=init, budget=limit)
+        yield from steps_of(self.generator, images, self.config, init=init, budget=limit, kept=kept)
 
     @torch.inference_mode(False)  # whatever mode the caller is in; gradients are needed
     @torch.enable_grad()
@@ -119,7 +124,8 @@ class Inverter:
             jobs = [one if isinstance(one, Job) else result_or_error(self.job, one) for one in some]
             open_jobs = [job for job in jobs if isinstance(job, Job) and job.found is None]
             began = monotonic()
-            steps = self.steps(stacked([job.target for job in open_jobs])) if open_jobs else iter(())
+            targets = [job.target for job in open_jobs]
+            steps = self.steps(stacked(targets), stacked_kept(targets)) if targets else iter(())
             step, stopped = last_of(steps, watch, first, len(photos))
             if stopped and not keep_best:
                 raise KeyboardInterrupt
@@ -140,10 +146,13 @@ class Inverter:
 
     def job(self, photo: Photo) -> Job:
         """The job that a photograph makes: its target, and what the cache holds of it."""
-        target = load_target(self.generator, photo, align=self.align, face=self.face)
+        target = load_target(self.generator, photo, align=self.align, face=self.face, mask=self.mask)
         if self.cache is None or target.sha256 is None or self.budget is not None or self.init is not None:
             return Job(target, None, None)
-        entry = entry_of(self.cache, target.sha256, self.generator, self.config, align=self.align, face=self.face)
+        how = {"align": self.align, "face": self.face} | (
+            {"mask": self.mask.key} if isinstance(self.mask, Mask) else {}
+        )
+        entry = entry_of(self.cache, target.sha256, self.generator, self.config, **how)
         return Job(target, entry, self.recall(entry, target))
 
     def recall(self, entry: Path, target: Target) -> Inversion | None:
@@ -175,7 +184,7 @@ class Inverter:
         latent = replace(step.latent.split()[index], source=target.source)
         image = synthesize(self.generator, latent)
         losses = {name: float(loss[index]) for name, loss in step.losses.items()}
-        metrics = compare(image, target.image, faces=self.generator.subject == "face")
+        metrics = compare(image, target.image, faces=self.generator.subject == "face", kept=target.kept)
         history = {
             "recipe": self.recipe,
             "settings": settings_told(self.config),
@@ -187,6 +196,7 @@ class Inverter:
             "photograph": target.name,
             "photograph_sha256": target.sha256,
             "alignment": None if target.alignment is None else target.alignment.to_json(),
+            **({} if target.kept is None else {"left_out": target.left_out}),
         }
         return Inversion(latent, target, image, losses, metrics, step.index, seconds, history)
 
@@ -239,18 +249,20 @@ def invert(
     label: int | None = None,
     align: bool = True,
     face: int | None = None,
+    mask: MaskLike | Mask | None = None,
 ) -> Inversion:
     """Find the latent of one photograph: a path, a PIL image, an array (h, w, 3), the bytes of a file, an open one, or
     a tensor (1, 3, h, w) in [-1, 1] of the right size.
 
     config replaces the recipe's settings, and its seed; loss replaces its terms, name -> weight; budget is in seconds;
     label is the class, from 0, where the generator knows classes.
+    mask: what is left out and filled in, as `faces.mask.read_mask` takes it.
     Raises InversionError's kinds: no face, an unreadable file, an unknown recipe.
     """
     recipe = recipe if config is None else "custom"
     config = config or replace(recipe_named(generator, recipe), seed=seed)
     config = config if loss is None else replace(config, loss=loss)
-    how = {"align": align, "face": face, "budget": budget, "init": init, "label": label}
+    how = {"align": align, "face": face, "budget": budget, "init": init, "label": label, "mask": mask}
     inverter = Inverter(generator, config, recipe, **how)
     return raised(next(inverter.run([photo])))
 

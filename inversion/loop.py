@@ -14,7 +14,7 @@ from generators.base import Generator
 from generators.device import has_bf16
 from inversion.config import InvertConfig, LatentSpace
 from inversion.errors import SettingsError
-from inversion.guess import first_guess, fresh_noise, lively
+from inversion.guess import completed, first_guess, fresh_noise, lively
 from inversion.latent import Latent, check_label
 from inversion.losses import Candidate, Objective, TermContext, objectives
 
@@ -101,9 +101,11 @@ def steps_of(
     *,
     init: Latent | None = None,
     budget: float | None = None,
+    kept: Bool[Tensor, "batch 1 height width"] | None = None,
 ) -> Iterator[Step]:
     """Invert a batch: yields the best step so far of every image, from the first guess on. Leave the loop to stop.
 
+    kept: the pixels that count; the generator fills in the others first, and they are then held to that more loosely.
     init replaces config.start. budget is in seconds, of which the first guess and the features, made before the first
     step, take their part; the first guess is always yielded.
     """
@@ -111,6 +113,8 @@ def steps_of(
     check_label(generator, config.label, config.space)
     began = monotonic()
     images = images.clone() if images.is_inference() else images
+    if kept is not None:
+        images = completed(generator, images, kept)
     if init is None:
         init = best_start(generator, images, config, budget=budget)
     elif init.space is not config.space:
@@ -123,7 +127,7 @@ def steps_of(
         raise SettingsError(f"{len(init)} starts came for {len(images)} images; give one each")
     elif config.optimize_noise:
         init = lively(generator, init, config.seed)
-    terms = objectives(config.loss, context_of(generator, images, init, config))
+    terms = objectives(config.loss, context_of(generator, images, init, config, kept))
     left = None if budget is None else max(0.0, budget - (monotonic() - began))
     yield from descend(generator, init, terms, config, budget=left)
 
@@ -153,11 +157,13 @@ def started(generator: Generator, images: Tensor, config: InvertConfig) -> Laten
     return fresh_noise(generator, guess, config.seed) if config.optimize_noise else guess
 
 
-def context_of(generator: Generator, images: Tensor, init: Latent, config: InvertConfig) -> TermContext:
+def context_of(
+    generator: Generator, images: Tensor, init: Latent, config: InvertConfig, kept: Tensor | None = None
+) -> TermContext:
     with torch.no_grad():
         start = init.to_ws(generator)
     given = {"init_ws": start, "init_noise": init.noise, "seed": config.seed, "label": config.label}
-    return TermContext(generator=generator, target=images, **given)
+    return TermContext(generator=generator, target=images, kept=kept, **given)
 
 
 def descend(

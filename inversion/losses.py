@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from math import isfinite, log2
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator, Noise, averaged
@@ -44,8 +44,10 @@ class TermContext:
     init_noise: Noise | None = None  # likewise; None: no detail term
     seed: int = 0  # for the samples that the prior is measured on
     label: int | None = None  # the class of those samples; None: any
+    kept: Bool[Tensor, "batch 1 height width"] | None = None  # the pixels that are the photograph's; None: all
 
 
+Images = Float[Tensor, "batch channels height width"]
 Term = Callable[[Candidate], Float[Tensor, " batch"]]
 Objective = Mapping[str, tuple[float, Term]]  # name -> (weight, term)
 
@@ -180,6 +182,7 @@ def detail(init_noise: Noise | None) -> Term:
 
 
 Builder = Callable[[TermContext], Term]
+HOLD = 0.5  # how much a difference weighs in what is not kept of a target, which the generator filled
 
 TERMS: dict[str, Builder] = {
     "pixel": lambda context: pixel_l2(context.target),
@@ -223,20 +226,32 @@ def objectives(weights: Mapping[str, float], context: TermContext) -> Callable[[
 
     SettingsError for what `objective` refuses, and for features of a discriminator below the full size.
     """
-    full, found = context.generator.img_resolution, {}
-
-    def at(size: int) -> Objective:
-        if size not in found:
-            if size == full:
-                found[size] = objective(weights, context)
-            elif weights.get("features"):
-                raise SettingsError(f"features are seen at {full} px alone; leave them out, or coarse sizes")
-            else:
-                found[size] = build(weights, replace(context, target=averaged(context.target, size)))
-        return found[size]
-
     check_weights(weights)
-    return at
+    return cache(lambda size: objective_at(weights, context, averaged(context.target, size)))
+
+
+def objective_at(weights: Mapping[str, float], context: TermContext, target: Images) -> Objective:
+    """`objective` for a target at one of the sizes, `held` where not all of it is kept."""
+    full, make = context.generator.img_resolution, build
+    if target.shape[-1] == full:
+        make = objective
+    elif weights.get("features"):
+        raise SettingsError(f"features are seen at {full} px alone; leave them out, or coarse sizes")
+    terms = make(weights, replace(context, target=target))
+    return terms if context.kept is None else held(terms, target, context.kept)
+
+
+def held(objective: Objective, target: Images, kept: Bool[Tensor, "batch 1 height width"]) -> Objective:
+    """The objective of candidates that are drawn towards target, by 1 - HOLD of the way, in all that is not kept.
+
+    So the differences that a term sees there are HOLD times as large. A mean of pixels is kept if all of them are.
+    """
+    shares = torch.where(averaged(kept.float(), target.shape[-1]) > 1 - 1e-6, 1.0, HOLD)
+
+    def composed(term: Term, candidate: Candidate) -> Float[Tensor, " batch"]:
+        return term(replace(candidate, image=target.lerp(candidate.image, shares)))
+
+    return {name: (weight, partial(composed, term)) for name, (weight, term) in objective.items()}
 
 
 def check_weights(weights: Mapping[str, float]) -> None:

@@ -4,12 +4,12 @@ A reconstruction is measured at the generator's resolution, or averaged down to 
 """
 
 from collections.abc import Iterable
-from math import ceil, floor, log2
+from math import ceil, floor, log2, log10
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
@@ -29,16 +29,28 @@ SAME_PERSON = 0.6  # identity distance under which dlib calls two faces one pers
 
 
 def compare(
-    image: Float[Tensor, "1 channels height width"], target: Float[Tensor, "1 channels height width"], *, faces: bool
+    image: Float[Tensor, "1 channels height width"],
+    target: Float[Tensor, "1 channels height width"],
+    *,
+    faces: bool,
+    kept: Bool[Tensor, "1 1 height width"] | None = None,
 ) -> dict[str, float | None]:
-    """psnr_db and ssim; perceptual, None under 32 px; identity and landmarks, None without faces. See `metrics`."""
+    """psnr_db and ssim; perceptual, None under 32 px; identity and landmarks, None without faces. See `metrics`.
+
+    kept: the pixels that count. psnr_db is over those, ssim and perceptual are of pictures that are equal elsewhere;
+    the faces are the whole ones.
+    """
     size = image.shape[-1]
     while size > MEASURE_PX:
         size //= 2
     a, b = averaged(image, size), averaged(target, size)
     first, second = to_pil(a), to_pil(b)
+    share = 1.0
+    if kept is not None:
+        counts = averaged(kept.float(), size) > 0.5
+        a, share = torch.where(counts, a, b), float(counts.float().mean())
     return {
-        "psnr_db": float(psnr(a, b)[0]),
+        "psnr_db": float(psnr(a, b)[0]) + 10 * log10(max(share, 1e-9)),
         "ssim": float(ssim(a, b)[0]),
         "perceptual": float(perceptual(a, b)[0]) if size >= 32 else None,
         "identity": identity_distance(first, second) if faces else None,

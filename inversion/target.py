@@ -1,24 +1,26 @@
 """A photograph at the generator's size, and where it came from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from generators.base import Generator
-from generators.pictures.image import at_most, fit_square, notes_of, read_image, resize, to_tensor
+from generators.pictures.image import at_most, fit_square, notes_of, read_image, resize, to_pil, to_tensor
 from generators.pictures.memory import as_picture
 from generators.pictures.sources import Content, Picture, lone_file, pictures
 from inversion.errors import ImageError, note
-from inversion.faces.align import Alignment
+from inversion.faces.align import Alignment, cut
 from inversion.faces.align import align as align_face
+from inversion.faces.mask import Mask, MaskLike, read_mask
 
 File = BinaryIO | BufferedIOBase
 Memory = Image.Image | np.ndarray  # as (h, w) or (h, w, channels)
@@ -35,37 +37,74 @@ class Target:
     source: str | None = None  # the photograph's path
     sha256: str | None = None  # of its file
     alignment: Alignment | None = None  # None: it was taken as it is
+    kept: Bool[Tensor, "1 1 height width"] | None = None  # the pixels that count; None: all of them
 
     @property
     def name(self) -> str | None:
         """The photograph's name without its folders, which stay out of files that are passed on."""
         return None if self.source is None else Path(self.source).name
 
+    @property
+    def left_out(self) -> float:
+        """The share of the pixels that does not count."""
+        return 0.0 if self.kept is None else 1 - float(self.kept.float().mean())
 
-def load_target(generator: Generator, photo: Photo, *, align: bool = True, face: int | None = None) -> Target:
+
+def load_target(
+    generator: Generator,
+    photo: Photo,
+    *,
+    align: bool = True,
+    face: int | None = None,
+    mask: MaskLike | Mask | None = None,
+) -> Target:
     """Bring a photograph to the generator's size: aligned like its training faces, or cropped to the centre square.
 
     A generator of anything but faces takes the square, whatever align says; a grey one the picture's luma. face counts
     from the left, from 1; None takes the largest. An array is a picture: bytes, or floats in one of the usual ranges. A
     tensor is taken as it is, in [-1, 1], or as bytes; ImageError if it has another size than the generator's images, or
-    values far outside.
+    values far outside. mask: what is left out, as `read_mask` takes it; it goes the photograph's way, and so has its
+    size.
     """
+    mask = None if mask is None else read_mask(mask)
+    device = generator.w_avg.device
     if isinstance(photo, Tensor):
-        return Target(checked(generator, photo).to(generator.w_avg.device))
+        image = checked(generator, photo)
+        return Target(image.to(device), kept=kept_of(mask, to_pil(image), to_pil(image), lambda m: m, device))
     picture, content = opened(photo)
     for line in notes_of(picture):
         note(line)
     size = generator.img_resolution
     if align and generator.subject == "face":
         crop, alignment = align_face(picture, size, face)
+        through = partial(cut, alignment=alignment, size=size)
     else:
-        crop, alignment = resize(fit_square(picture), size), None
+        crop, alignment = centre(picture, size), None
+        through = partial(centre, size=size)
+    kept = kept_of(mask, picture, crop, through, device)
     image = to_tensor(crop)
     if generator.img_channels == 1:
         image = to_tensor(crop.convert("L").convert("RGB"))[:, :1]
     source = None if content is None else content.place or None
     digest = None if content is None else content.sha256
-    return Target(image.to(generator.w_avg.device), source, digest, alignment)
+    return Target(image.to(device), source, digest, alignment, kept)
+
+
+def centre(picture: Image.Image, size: int) -> Image.Image:
+    """The centre square at this size."""
+    return resize(fit_square(picture), size)
+
+
+def kept_of(
+    mask: Mask | None,
+    picture: Image.Image,
+    crop: Image.Image,
+    through: Callable[[Image.Image], Image.Image],
+    device: torch.device,
+) -> Bool[Tensor, "1 1 height width"] | None:
+    """The pixels of the crop that count, which through makes of the picture; None where all of them do."""
+    kept = None if mask is None else mask.kept(picture, crop, through)
+    return None if kept is None or kept.all() else torch.from_numpy(kept)[None, None].to(device)
 
 
 def opened(photo: str | Path | Picture | Content | bytes | File | Memory) -> tuple[Image.Image, Content | None]:
@@ -111,6 +150,14 @@ def checked(generator: Generator, image: Tensor) -> Float[Tensor, "1 channels he
     elif max(-low, high) > OVERSHOOT:
         note(f"the tensor goes from {low:.2g} to {high:.2g}, taken as [-1, 1]; scale it if it is of another range")
     return image.clone().float()  # one that was made in inference mode cannot be searched for
+
+
+def stacked_kept(targets: Sequence[Target]) -> Bool[Tensor, "batch 1 height width"] | None:
+    """The pixels that count of several targets as one batch; None where all of all of them do."""
+    if all(target.kept is None for target in targets):
+        return None
+    every = [torch.ones_like(t.image[:, :1], dtype=torch.bool) if t.kept is None else t.kept for t in targets]
+    return torch.cat(every)
 
 
 def stacked(targets: Sequence[Target]) -> Float[Tensor, "batch channels height width"]:

@@ -26,6 +26,7 @@ from generators.shapes import Float, UInt8
 from generators.storage import write_bytes
 
 READING = 3  # to be raised when files come to be read as other pixels, so that what was made of the old is not used
+WITH_EXIF = ("JPEG", "PNG", "WEBP", "TIFF")
 SETTINGS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
 Source = str | Path | BinaryIO | BufferedIOBase
 SOURCE, NOTES = "source", "notes"  # keys of Image.info: what a picture is called in messages; what was guessed
@@ -263,12 +264,15 @@ def fit_square(image: Image.Image) -> Image.Image:
 
 
 def write_image(
-    image: Image.Image | Float[Tensor, "*batch c h w"], path: str | Path, format: str | None = None
+    image: Image.Image | Float[Tensor, "*batch c h w"],
+    path: str | Path,
+    format: str | None = None,
+    exif: bytes | None = None,
 ) -> None:
     """Write an image in the format that its suffix names, making parent folders; "-" is PNG to standard output.
 
-    A reader never sees half a file. format: png, jpg, webp, tiff, bmp or gif, whatever the suffix. ImageError if it
-    cannot be written.
+    A reader never sees half a file. format: png, jpg, webp, tiff, bmp or gif, whatever the suffix. exif: what to
+    keep of a photograph's EXIF (`exif.kept_exif`), where the format holds any. ImageError if it cannot be written.
     """
     picture = to_pil(image) if isinstance(image, Tensor) else image
     key = (format or ("png" if str(path) == "-" else Path(path).suffix)).lower().lstrip(".")
@@ -276,7 +280,8 @@ def write_image(
         raise ImageError(f"{path} has the format {key!r}; name it with one of .{', .'.join(WRITES)}")
     buffer, kind = BytesIO(), WRITES[key]
     try:
-        (picture if picture.mode == "RGB" else read_image(picture)).save(buffer, kind, **SETTINGS.get(kind, {}))
+        more = {"exif": exif} if exif and kind in WITH_EXIF else {}
+        (picture if picture.mode == "RGB" else read_image(picture)).save(buffer, kind, **SETTINGS.get(kind, {}), **more)
     except (OSError, ValueError) as error:
         size = f"{picture.width} x {picture.height}"
         raise ImageError(f"{path} cannot be a {kind} of {size} px ({error}); use PNG") from error

@@ -16,16 +16,18 @@ from inversion.errors import ImageError, SettingsError
 if TYPE_CHECKING:
     from generators.base import Generator
     from generators.pictures.sources import Picture
+    from inversion.commands.pasting import Pasting
     from inversion.latent import Latent
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """The latent of a picture, its label on a sheet, and what else to tell about it (JSON values)."""
+    """The latent of a picture, its label on a sheet, what else to tell about it (JSON values), and where it goes."""
 
     label: str
     latent: "Latent"
     about: Mapping[str, Any] = field(default_factory=dict)
+    pasting: "Pasting | None" = None  # None: the picture is what the generator draws
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def deliver(
 ) -> list[dict[str, Any]]:
     """Render latents and write the pictures; gives a record for each, with its file and, where saved, its latent.
 
-    parents stand first on a sheet, and get no file of their own.
+    parents stand first on a sheet, which shows what the generator draws, and get no file of their own.
     """
     from generators.pictures.image import write_image
     from generators.pictures.sheet import sheet
@@ -92,8 +94,12 @@ def deliver(
     pictures = list(render_all(generator, (one.latent for one in everyone)))
     files = to.files
     if to.folder or not to.has_sheet:
-        for picture, file in zip(pictures[len(parents) :], files, strict=True):
-            write_image(picture, file)
+        for one, picture, file in zip(made, pictures[len(parents) :], files, strict=True):
+            if one.pasting is None:
+                write_image(picture, file)
+                continue
+            whole = one.pasting.picture(generator, picture)
+            write_image(whole, file, exif=one.pasting.exif(whole))
     if to.has_sheet:
         tile = max(192, min(512, generator.img_resolution))
         page = sheet(pictures, [one.label for one in everyone], tile=tile)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inversion.commands.destination import Rendering, check_place, check_reads, destination, write
-from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, with_generator
+from inversion.commands.options import OUT, PASTE, PHOTO, SAVE, SEED, SHEET, with_generator
 from inversion.commands.settings import Grouped, options
 from inversion.commands.terminal import bars, counted, tell
 
 if TYPE_CHECKING:
     from generators.base import Generator
     from generators.pictures.sources import Picture
+    from inversion.commands.pasting import Pasting
     from inversion.latent import Latent
 
 
@@ -23,9 +24,16 @@ if TYPE_CHECKING:
 @options(PHOTO)
 @click.option("--frames", type=click.IntRange(2, 100_000), default=60, show_default=True)
 @click.option("--fps", type=click.FloatRange(0, 240, min_open=True), default=30, show_default=True)
-@click.option("--kind", type=click.Choice(["spherical", "linear"]), default="spherical", show_default=True)
+@click.option("--kind", type=click.Choice(["spherical", "linear", "spline"]), default="spherical", show_default=True)
 @click.option("--loop", is_flag=True, help="Come back to the first source.")
-@click.option("--ease/--no-ease", default=True, help="Slow down at each source.")
+@click.option("--ease/--no-ease", default=True, help="Slow down at each source; not at constant speed.")
+@click.option(
+    "--speed",
+    type=click.Choice(["plain", "constant"]),
+    default="plain",
+    show_default=True,
+    help="Constant: each frame looks as different from the one before as any other.",
+)
 @click.option("--scale", type=click.IntRange(1), metavar="N", help="Enlarge so many times.  [a film to 256 px]")
 @with_generator
 def interpolate(
@@ -37,12 +45,13 @@ def interpolate(
     kind: str,
     loop: bool,
     ease: bool,
+    speed: str,
     scale: int | None,
     **photo: Any,
 ) -> None:
     """Walk from source to source, as a film."""
     from inversion.config import LatentSpace
-    from inversion.edit.move import path
+    from inversion.edit.move import Route, path
     from inversion.files.named import named
     from inversion.latent import at_a_time, render_all
     from inversion.views.video import check_film, write_video
@@ -55,7 +64,12 @@ def interpolate(
         raise click.UsageError("give two sources or more, and at least as many frames")
     latents = opened(generator, things, **photo)
     center = None if latents[0].space is LatentSpace.Z else generator.w_avg
-    walk = path(latents, frames, kind=kind, center=center, loop=loop, ease=ease)
+    if speed == "constant":
+        from inversion.edit.steady import steady
+
+        walk = steady(generator, Route(latents, kind=kind, center=center, loop=loop), frames)
+    else:
+        walk = path(latents, frames, kind=kind, center=center, loop=loop, ease=ease)
     frames_drawn = counted(render_all(generator, walk, chunk=at_a_time(generator)), "frames", len(walk))
     write_video(frames_drawn, out, fps=fps, scale=scale)
     tell({"file": out, "frames": len(walk), "fps": fps, "sources": sources}, out)
@@ -127,18 +141,28 @@ def sample(
 
 @click.command(epilog="Example: latent render me/me.latent.safetensors -o me.png")
 @click.argument("files", metavar="LATENT...", nargs=-1, required=True)
-@options(OUT, SHEET)
+@options(OUT, SHEET, PASTE)
 @with_generator
-def render(generator: "Generator", files: Sequence[str], out: str, sheet: bool | None) -> None:
+def render(
+    generator: "Generator", files: Sequence[str], out: str, sheet: bool | None, paste: bool, into: Path | None
+) -> None:
     """Render saved latents again.
 
     On one machine the pictures are the same bit for bit.
     """
+    from inversion.commands.pasting import pastings
     from inversion.files.latent_file import load_latent
 
     found = [(file, latent) for file in files for latent in load_latent(file, generator).split()]
-    made = [Rendering(name_of(Path(file)), latent, {"latent": file}) for file, latent in found]
-    write(generator, made, destination(out, len(made), sheet, kind="render", reads=files))
+    to = destination(out, len(found), sheet, kind="render", reads=[*files, *([] if into is None else [into])])
+    places: Sequence[Pasting | None] = [None] * len(found)
+    if paste or into is not None:
+        places = pastings(generator, [Path(file) for file, _ in found], [None] * len(found), into)
+    made = [
+        Rendering(name_of(Path(file)), latent, {"latent": file}, place)
+        for (file, latent), place in zip(found, places, strict=True)
+    ]
+    write(generator, made, to)
 
 
 def opened(

@@ -45,6 +45,11 @@ DIRECTIONS = click.option(
     "--directions", "files", type=FILE, multiple=True, metavar="FILE", help="More directions; may be given again."
 )
 
+PASTE = options(
+    click.option("--paste", is_flag=True, help="Put the face back into its photograph, which is else as it was."),
+    click.option("--into", type=FILE, metavar="PHOTO", help="The photograph of a saved latent; it means --paste."),
+)
+
 PHOTOS = "Photographs"  # groups of the help
 INVERTING = "How latents are found; what is not given the recipe tells"
 BATCH = grouped(
@@ -64,6 +69,13 @@ ALIGNED = grouped(
 CROP = options(
     ALIGN,
     grouped(PHOTOS, "--face", type=int, metavar="N", help="Which face, counted from the left, from 1.  [the largest]"),
+)
+MASK = grouped(
+    PHOTOS,
+    "--mask",
+    metavar="FILE|BOX|face",
+    help="Leave out, and fill in, what is white in a picture of the photograph's size, or a box x0,y0,x1,y1 in its "
+    "pixels; face leaves out all but the face.",
 )
 LIMIT = grouped(PHOTOS, "--limit", type=click.IntRange(1), metavar="N", help="Take the first N pictures alone.  [all]")
 RECIPE = grouped(

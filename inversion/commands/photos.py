@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversion.commands.options import BATCH, BUDGET, CROP, FILE, INVERSION, with_generator
+from inversion.commands.destination import check_place, check_reads
+from inversion.commands.options import BATCH, BUDGET, CROP, FILE, INVERSION, MASK, with_generator
 from inversion.commands.process import stop_status, stoppable
 from inversion.commands.settings import Grouped, options
 from inversion.commands.tables import objective_line, record_line
@@ -14,14 +15,21 @@ from inversion.commands.terminal import bars, fail, say, tell
 
 if TYPE_CHECKING:
     from generators.base import Generator
+    from generators.pictures.sources import Picture
+    from inversion.inverter import Inverter
     from inversion.latent import Latent
+
+FILMS = ("mp4", "gif", "webp", "png")
 
 
 @click.command(cls=Grouped, epilog="Example: latent invert me.jpg -o me/")
 @click.argument("photos", metavar="PHOTO...", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, type=FILE, metavar="DIR", help="Folder for the results.")
 @click.option("--init", type=FILE, metavar="LATENT", help="Start from a saved latent.")
-@options(CROP, BATCH, BUDGET, INVERSION)
+@click.option("--paste", is_flag=True, help="Put the face back: STEM.pasted.png; of a masked one what was filled in.")
+@click.option("--cmp", "compare", is_flag=True, help="The crop beside the result: STEM.compared.png.")
+@click.option("--film", metavar="FILE", help="A film of the search, of one photograph: .mp4, .gif, .webp or .png.")
+@options(CROP, MASK, BATCH, BUDGET, INVERSION)
 @with_generator
 def invert(
     generator: "Generator",
@@ -29,10 +37,14 @@ def invert(
     out: Path,
     recipe: str,
     init: Path | None,
+    paste: bool,
+    compare: bool,
+    film: str | None,
     batch: int | None,
     budget: float | None,
     align: bool,
     face: int | None,
+    mask: str | None,
     **settings: Any,
 ) -> None:
     """Find the latent of each photograph.
@@ -42,28 +54,63 @@ def invert(
     Writes STEM.latent.safetensors, STEM.png (the reconstruction), STEM.target.png and report.json. Ctrl-C keeps the
     best so far. What was found is kept in $LATENT_CACHE, for the other commands and for the next time.
     """
-    from generators.pictures.sources import pictures_of
     from generators.storage import cache_folder
-    from inversion.batch import invert_files
+    from inversion.batch import Also
     from inversion.config import config_of
-    from inversion.files.outputs import without_results
     from inversion.inverter import Inverter
+
+    found = wanted(photos, out)
+    if paste and not (align and generator.subject == "face"):
+        raise click.UsageError("--paste puts faces back where they were cut out; leave --no-align out")
+    check_films(film, generator, [*photos, *found])
+    start = start_of(init, generator, settings)
+    config = config_of(generator, recipe, **settings)
+    cache = None if film else cache_folder("inversions")  # a search that is to be seen has to be done
+    kept = {"init": start, "budget": budget, "batch": batch, "cache": cache, "mask": mask}
+    inverter = Inverter(generator, config, recipe, align=align, face=face, **kept)
+    say(objective_line(config.loss))
+    do(inverter, found, out, film, {"spare": [] if init is None else [init], "also": Also(paste, compare)})
+
+
+def wanted(photos: Sequence[str], out: Path) -> "list[Picture]":
+    """The photographs that are named, without what earlier calls wrote."""
+    from generators.pictures.sources import pictures_of
+    from inversion.files.outputs import without_results
 
     all_of_them = pictures_of(photos)
     found = without_results(all_of_them, photos, out)
     if left := len(all_of_them) - len(found):
         say(f"left out: {left} pictures that earlier calls wrote")
-    start = start_of(init, generator, settings)
-    config = config_of(generator, recipe, **settings)
-    kept = {"init": start, "budget": budget, "batch": batch, "cache": cache_folder("inversions")}
-    inverter = Inverter(generator, config, recipe, align=align, face=face, **kept)
-    say(objective_line(config.loss))
+    return found
+
+
+def check_films(film: str | None, generator: "Generator", photos: "Sequence[str | Picture]") -> None:
+    """Refuse a film that could not be made, before the search."""
+    from inversion.views.video import check_film
+
+    if film is None:
+        return
+    if sum(not isinstance(photo, str) for photo in photos) != 1:
+        raise click.UsageError("--film shows the search of one photograph; give one")
+    check_place(film, FILMS)
+    check_reads([film], photos)
+    check_film(generator.img_resolution, film, fps=1, scale=None)
+
+
+def do(inverter: "Inverter", found: "list[Picture]", out: Path, film: str | None, more: dict[str, Any]) -> None:
+    """Invert the photographs, tell of each, and write the film."""
+    from inversion.batch import invert_files
+    from inversion.views.film import Film
+
     failed: list[bool] = []  # of each that is done
     try:
-        with stoppable() as stopped, bars(config.steps, stopped) as watch:
-            for record in invert_files(inverter, found, out, watch, spare=[] if init is None else [init]):
+        with stoppable() as stopped, bars(inverter.config.steps, stopped) as bar:
+            watch = bar if film is None else Film(inverter.generator, film, bar, inverter.config.steps)
+            for record in invert_files(inverter, found, out, watch, **more):
                 failed.append("error" in record)
                 tell(record, record_line(record), err=failed[-1])
+            if isinstance(watch, Film) and not any(failed):
+                watch.write()
     except KeyboardInterrupt:
         done = f"{len(failed)} of {len(found)} photographs"
         fail(f"stopped early: {done} are in {out}, the last at their best so far", stop_status())

@@ -1,6 +1,6 @@
 """Moves: between latents, along a path through several, towards the average, along a direction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,6 +12,8 @@ from inversion.config import LatentSpace
 from inversion.edit.mix import mix_noise
 from inversion.errors import SettingsError, SpaceMismatch
 from inversion.latent import Latent, check_alike, check_factor
+
+KINDS = ("spherical", "linear", "spline")  # of ways through latents
 
 
 def interpolate(
@@ -40,6 +42,63 @@ def interpolate(
     return replace(a, code=code, noise=noise, parts=parts, source=None)
 
 
+class Route:
+    """A way through latents in turn: t from 0 on, whole numbers at the latents, which are hit exactly.
+
+    kind "spline" is a natural cubic spline through the codes, in w and w_plus: it does not turn sharply at a latent as
+    the others do. Its knots lie apart by the roots of the distances (Lee 1989, "Choosing Nodes in Parametric Curve
+    Interpolation"), so that it does not swing out. loop: the way comes back to the first latent; a spline passes it
+    smoothly too. kind and center else as in `interpolate`, noise as in `mix_noise`. SettingsError on fewer than two
+    latents or an unknown kind, SpaceMismatch for a spline in z.
+    """
+
+    def __init__(
+        self,
+        latents: Sequence[Latent],
+        *,
+        kind: str = "linear",
+        center: Float[Tensor, "..."] | None = None,
+        loop: bool = False,
+    ) -> None:
+        if len(latents) < 2:
+            raise SettingsError(f"{len(latents)} latent came; a path needs at least two")
+        if kind not in KINDS:
+            raise SettingsError(f"kind is {kind!r}; choose {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+        check_alike(latents)
+        self.stops = [*latents, latents[0]] if loop else list(latents)
+        self.kind, self.center, self.loop = kind, center, loop
+        self.curve = self.spline() if kind == "spline" else None
+
+    @property
+    def end(self) -> int:
+        """The largest t."""
+        return len(self.stops) - 1
+
+    def spline(self) -> Callable[[float], Float[Tensor, "batch ..."]]:
+        """The codes at a t in [0, end]."""
+        import numpy as np
+        from scipy.interpolate import CubicSpline
+
+        codes = torch.stack([stop.code for stop in self.stops])
+        if self.stops[0].space is LatentSpace.Z:
+            raise SpaceMismatch("the latents are in z, a spline needs w or w_plus; call .to_w_plus(generator) first")
+        points = codes.flatten(1).double().cpu().numpy()
+        apart = np.maximum(np.linalg.norm(np.diff(points, axis=0), axis=1), 1e-9) ** 0.5
+        knots = np.concatenate([[0.0], np.cumsum(apart)])
+        found = CubicSpline(knots, points, bc_type="periodic" if self.loop else "natural")
+        place = np.arange(len(knots))
+        return lambda t: torch.from_numpy(found(np.interp(t, place, knots))).to(codes).view(codes.shape[1:])
+
+    def __call__(self, t: float | int) -> Latent:
+        """The latent at t in [0, end]."""
+        first = min(max(int(t), 0), self.end - 1)
+        a, b = self.stops[first : first + 2]
+        if self.curve is None or t in (first, first + 1):
+            kind = self.kind if self.curve is None else "linear"
+            return interpolate(a, b, float(t - first), kind=kind, center=self.center)
+        return replace(a, code=self.curve(float(t)), noise=mix_noise([a.noise, b.noise], [first + 1 - t, t - first]))
+
+
 def path(
     latents: Sequence[Latent],
     frames: int,
@@ -52,24 +111,26 @@ def path(
     """A walk of so many frames through all the latents in turn, each of which is hit exactly.
 
     loop: come back to the first latent, and stop one frame short of it so that the film repeats without a pause.
-    ease: slow down at each latent. kind and center as in `interpolate`. Raises SettingsError on fewer than two
-    latents, or fewer frames than latents.
+    ease: slow down at each latent. kind and center as in `Route`. `steady.steady` walks at constant speed. Raises
+    SettingsError on fewer than two latents, or fewer frames than latents.
     """
-    if len(latents) < 2:
-        raise SettingsError(f"{len(latents)} latent came; a path needs at least two")
-    if frames < len(latents):
-        raise SettingsError(f"frames is {frames}; a path through {len(latents)} latents needs at least {len(latents)}")
-    check_alike(latents)
-    stops = [*latents, latents[0]] if loop else list(latents)
+    route = Route(latents, kind=kind, center=center, loop=loop)
+    check_frames(route, frames)
     last = frames if loop else frames - 1
-    marks = [i * last // (len(stops) - 1) for i in range(len(stops))]
+    marks = [i * last // route.end for i in range(route.end + 1)]
     walk = []
     for i, (start, stop) in enumerate(zip(marks[:-1], marks[1:], strict=True)):
         for frame in range(start, stop):
             t = (frame - start) / (stop - start)
-            t = t * t * (3 - 2 * t) if ease else t
-            walk.append(interpolate(stops[i], stops[i + 1], t, kind=kind, center=center))
-    return walk if loop else [*walk, stops[-1]]
+            walk.append(route(i + (t * t * (3 - 2 * t) if ease else t)))
+    return walk if loop else [*walk, route.stops[-1]]
+
+
+def check_frames(route: Route, frames: int) -> None:
+    """SettingsError for fewer frames than latents."""
+    count = len(route.stops) - route.loop
+    if frames < count:
+        raise SettingsError(f"frames is {frames}; a path through {count} latents needs at least {count}")
 
 
 def truncate(generator: Generator, latent: Latent, psi: float) -> Latent:

@@ -64,7 +64,7 @@ def align(image: Image.Image, size: int, face: int | None = None) -> tuple[Image
     _tell(faces[number - 1], source_name(photo))
     quad = _quad(faces[number - 1].landmarks)
     alignment = Alignment(quad=quad, photo_size=photo.size, face=number, faces=len(faces))
-    return _cut(photo, alignment, size), alignment
+    return cut(photo, alignment, size), alignment
 
 
 def _choose(faces: list[Face], face: int | None, photo: Image.Image) -> int:
@@ -115,7 +115,7 @@ def _quad(points: Float[np.ndarray, "68 2"]) -> tuple[Point, Point, Point, Point
     return a, b, c, d
 
 
-def _cut(photo: Image.Image, alignment: Alignment, size: int) -> Image.Image:
+def cut(photo: Image.Image, alignment: Alignment, size: int) -> Image.Image:
     """Resample the quad to size x size pixels, without aliasing."""
     shrink = max(1, floor(alignment.side / (2 * size)))
     small = photo.reduce(shrink) if shrink > 1 else photo

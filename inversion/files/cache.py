@@ -20,10 +20,17 @@ TOLD = ("losses", "metrics", "steps", "seconds")  # what an entry has to tell of
 
 
 def entry_of(
-    cache: Path, photograph: str, generator: Generator, config: InvertConfig, *, align: bool, face: int | None
+    cache: Path,
+    photograph: str,
+    generator: Generator,
+    config: InvertConfig,
+    *,
+    align: bool,
+    face: int | None,
+    **how: str,
 ) -> Path:
     """The file in the cache that is named for all that a latent depends on; photograph is the sha256 of its file."""
-    settings = asdict(config) | {"align": align, "face": face}
+    settings = asdict(config) | {"align": align, "face": face} | how
     text = json.dumps([photograph, generator.sha256(), settings, VERSION, READING], sort_keys=True)
     return cache / f"{hashlib.sha256(text.encode()).hexdigest()}.latent.safetensors"
 

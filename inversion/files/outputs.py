@@ -13,8 +13,9 @@ from inversion.files.latent_file import header_of
 
 Record = dict[str, object]
 LATENT = ".latent.safetensors"
-ENDS = (".png", ".target.png", LATENT)  # of the files of one photograph
+ENDS = (".png", ".target.png", ".compared.png", ".pasted.png", LATENT)  # of the files of one photograph
 REPORT = "report.json"
+PATHS = ("file", "latent", "pasted", "compared")  # of a record
 NUMBER = 7  # bytes that are left for a number behind a stem
 
 
@@ -112,7 +113,7 @@ class Report:
 
     def add(self, record: Record) -> None:
         """A record, without the folders that its files lie in, which are nobody else's concern."""
-        own = record | {name: Path(str(record[name])).name for name in ("file", "latent") if name in record}
+        own = record | {name: Path(str(record[name])).name for name in PATHS if name in record}
         if "error" in own:
             own["error"] = str(own["error"]).replace(str(record["file"]), str(own["file"]))
         self.new.append(own)
@@ -165,4 +166,4 @@ def written_in(folder: Path) -> set[str]:
             latents |= {Path(str(record.get("latent"))).name for record in records_in(folder / REPORT)}
         except WriteError:
             pass
-    return {name.removesuffix(LATENT) + end for name in latents for end in ENDS[:2]}
+    return {name.removesuffix(LATENT) + end for name in latents for end in ENDS[:-1]}

@@ -105,7 +105,7 @@ def test_a_photograph_is_inverted_once(latent, photos, tmp_path, monkeypatch):
     kept[0].write_bytes(whole[:100])
     assert latent(*args, tmp_path / "3.png").exit_code == 0
     np.testing.assert_array_equal(pixels(tmp_path / "1.png"), pixels(tmp_path / "3.png"))
-        load_latent(kept[0])  # whole again
+    load_latent(kept[0])  # whole again
     latent(*args, tmp_path / "4.png", "--recipe", "encode")
     assert len(list((tmp_path / "cache" / "inversions").iterdir())) == 4
 

@@ -133,13 +133,13 @@ def test_no_face_names_the_photograph(tmp_path: Path) -> None:
 
 def test_cut_is_the_plain_crop_where_no_resampling_is_needed() -> None:
     photo = wave()
-    crop = module._cut(photo, level_alignment(photo.size, (50, 60, 114, 124)), 64)
+    crop = module.cut(photo, level_alignment(photo.size, (50, 60, 114, 124)), 64)
     assert mean_difference(crop, photo.crop((50, 60, 114, 124))) < 1
 
 
 def test_cut_shrinks_without_aliasing() -> None:
     checker = Image.fromarray(((np.indices((800, 800)).sum(axis=0) % 2) * 255).astype(np.uint8)).convert("RGB")
-    crop = module._cut(checker, level_alignment(checker.size, (10, 10, 790, 790)), 50)
+    crop = module.cut(checker, level_alignment(checker.size, (10, 10, 790, 790)), 50)
     assert np.abs(np.asarray(crop, np.float32) - 127.5).max() < 3
 
 
@@ -173,7 +173,7 @@ def test_there_and_back_again(astronaut: Image.Image) -> None:
 def test_outside_the_crop_nothing_changes(astronaut: Image.Image) -> None:
     before = astronaut.copy()
     crop, alignment = align(astronaut, 64)
-    back = paste_back(astronaut, Image.new("RGB", crop.size, "magenta"), alignment)
+    back = paste_back(astronaut, Image.new("RGB", crop.size, "magenta"), alignment, match=False)
     y, x = np.mgrid[: astronaut.height, : astronaut.width] + 0.5
     upper_left, lower_left, _, upper_right = np.array(alignment.quad)
     axes = np.stack([upper_right - upper_left, lower_left - upper_left], axis=1)
@@ -188,7 +188,9 @@ def test_outside_the_crop_nothing_changes(astronaut: Image.Image) -> None:
 def test_feather_is_the_width_of_the_soft_edge() -> None:
     photo, white = Image.new("RGB", (100, 100)), Image.new("RGB", (32, 32), "white")
     box = level_alignment(photo.size, (20, 20, 80, 80))
-    hard, soft = (np.asarray(paste_back(photo, white, box, feather=f))[:, :, 0].astype(int) for f in (0.0, 0.5))
+    hard, soft = (
+        np.asarray(paste_back(photo, white, box, feather=f, match=False))[:, :, 0].astype(int) for f in (0.0, 0.5)
+    )
     assert hard.sum() == 255 * 60 * 60 and set(np.unique(hard)) == {0, 255}
     assert soft[20, 50] < 5 and soft[35, 50] == pytest.approx(128, abs=10) and soft[49, 50] > 250
     assert (np.diff(soft[20:50, 50]) >= 0).all()
