@@ -88,7 +88,7 @@ def invert_files(
     told = 0
     try:
         for photo, found in zip(photos, inverter.run(photos, watch, keep_best=True), strict=True):
-            record = keep(inverter.generator, photo, found, names, also or Also())
+            record = keep(inverter.generator, photo, found, names, also)
             report.add(record)
             if len(report.new) % size == 0:
                 told = len(report.new)
@@ -99,7 +99,7 @@ def invert_files(
             report.write()
 
 
-def keep(generator: Generator, photo: Picture, found: Result, names: Stems, also: Also) -> Record:
+def keep(generator: Generator, photo: Picture, found: Result, names: Stems, also: Also | None = None) -> Record:
     """Write what was found to STEM.*, and tell it as a record; what cannot be written is this photograph's error."""
     if isinstance(found, InversionError):
         return {"file": photo.place, "error": str(found)}
@@ -111,7 +111,7 @@ def keep(generator: Generator, photo: Picture, found: Result, names: Stems, also
             save(found.latent, path, generator, found.history)
             write_image(found.image, names.out / f"{stem}.png")
             write_image(found.target.image, names.out / f"{stem}.target.png")
-            more = also.write(photo, found, names.out / stem)
+            more = (also or Also()).write(photo, found, names.out / stem)
     except (WriteError, InversionError) as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in OF_ALL:
             raise

@@ -149,10 +149,9 @@ class Inverter:
         target = load_target(self.generator, photo, align=self.align, face=self.face, mask=self.mask)
         if self.cache is None or target.sha256 is None or self.budget is not None or self.init is not None:
             return Job(target, None, None)
-        how = {"align": self.align, "face": self.face} | (
-            {"mask": self.mask.key} if isinstance(self.mask, Mask) else {}
-        )
-        entry = entry_of(self.cache, target.sha256, self.generator, self.config, **how)
+        mask = {"mask": self.mask.key} if isinstance(self.mask, Mask) else {}
+        cut = {"align": self.align, "face": self.face, **mask}
+        entry = entry_of(self.cache, target.sha256, self.generator, self.config, cut)
         return Job(target, entry, self.recall(entry, target))
 
     def recall(self, entry: Path, target: Target) -> Inversion | None:

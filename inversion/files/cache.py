@@ -24,13 +24,13 @@ def entry_of(
     photograph: str,
     generator: Generator,
     config: InvertConfig,
-    *,
-    align: bool,
-    face: int | None,
-    **how: str,
+    cut: dict[str, Any],
 ) -> Path:
-    """The file in the cache that is named for all that a latent depends on; photograph is the sha256 of its file."""
-    settings = asdict(config) | {"align": align, "face": face} | how
+    """The file in the cache that is named for all that a latent depends on.
+
+    photograph is the sha256 of its file; cut tells how the target was made of it (align, face, mask).
+    """
+    settings = asdict(config) | cut
     text = json.dumps([photograph, generator.sha256(), settings, VERSION, READING], sort_keys=True)
     return cache / f"{hashlib.sha256(text.encode()).hexdigest()}.latent.safetensors"
 

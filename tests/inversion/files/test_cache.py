@@ -7,7 +7,7 @@ from inversion.files.cache import entry_of
 
 def test_another_way_of_reading_pictures_is_another_entry(generator, tmp_path, monkeypatch):
     def entry() -> object:
-        return entry_of(tmp_path, "0" * 64, generator, InvertConfig(), align=True, face=None)
+        return entry_of(tmp_path, "0" * 64, generator, InvertConfig(), {"align": True, "face": None})
 
     before = entry()
     assert entry() == before
