@@ -83,6 +83,16 @@ class Kept:
         return self.results[key]
 
 
+@dataclass(frozen=True)
+class Delta:
+    """A change of a generator's weights, as its file holds it (`checkpoints.delta`)."""
+
+    content: bytes  # of the file
+    sha256: str  # of the content
+    generator_name: str
+    generator_sha256: str  # of the generator that it changes
+
+
 class Generator(nn.Module):
     """A pretrained image generator, seen as two functions: `mapping` and `synthesis`.
 
@@ -106,6 +116,7 @@ class Generator(nn.Module):
     w_slope: float = 1.0  # below zero, of the mapping's last activation; 1 where that is linear
     encoder: nn.Module | None  # image -> ws, where the model file has one
     discriminator: nn.Module | None  # with `features(image)`, where the model file has one
+    delta: Delta | None = None  # the change that made it of another generator, whose latents it draws too
     card: dict[str, object]  # training data, licence, measured quality, as the model file tells them
 
     def __init__(self) -> None:
@@ -227,6 +238,10 @@ class Generator(nn.Module):
         """Hash of the weights that decide what `mapping` and `synthesis` give at full size, as they are now."""
         weights = weights_of(self)
         return self._kept.get(weights.values(), "sha256", lambda: hash_of(weights))
+
+    def origin_sha256(self) -> str:
+        """Hash of the generator that it was before its delta, to which its latents belong; else its own."""
+        return self.sha256() if self.delta is None else self.delta.generator_sha256
 
 
 def weights_of(generator: Generator) -> dict[str, Tensor]:

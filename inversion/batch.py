@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from generators.base import Generator
+from generators.checkpoints.delta import name_of
 from generators.device import peak_memory_mb
 from generators.pictures.image import write_image
 from generators.pictures.sources import Picture
@@ -15,15 +16,25 @@ from inversion.files.outputs import Record, Report, Stems
 from inversion.files.outputs import stems as stems
 from inversion.inverter import Inversion, Inverter, Result
 from inversion.latent import at_a_time
+from inversion.tune.config import TuneConfig
+from inversion.tune.results import tuned_results
 from inversion.watch import SILENT, Watch
 
 OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # refusals that the next photograph would meet too
 
 
 def invert_files(
-    inverter: Inverter, photos: Sequence[Picture], out: Path, watch: Watch = SILENT, *, spare: Sequence[Path] = ()
+    inverter: Inverter,
+    photos: Sequence[Picture],
+    out: Path,
+    watch: Watch = SILENT,
+    *,
+    spare: Sequence[Path] = (),
+    tuning: TuneConfig | None = None,
 ) -> Iterator[Record]:
     """Invert photographs, a record each in their order; a bad one does not stop the others.
+
+    tuning: a generator is tuned for all of them together, once all are found; its delta is written into out, too.
 
     Writes STEM.latent.safetensors, STEM.png (reconstruction) and STEM.target.png into out, and report.json, the records
     of earlier calls and all so far, after every batch. STEM is the photograph's own, numbered where it would replace
@@ -37,9 +48,11 @@ def invert_files(
     check_folder(out)
     size = inverter.batch or at_a_time(inverter.generator)
     report, names = Report(out), Stems(out, [*(photo.place for photo in photos), *spare])
-    told = 0
+    told, results = 0, inverter.run(photos, watch, keep_best=True)
     try:
-        for photo, found in zip(photos, inverter.run(photos, watch, keep_best=True), strict=True):
+        if tuning is not None:
+            results = tuned_results(inverter.generator, results, tuning, watch)
+        for photo, found in zip(photos, results, strict=True):
             record = keep(inverter.generator, photo, found, names)
             report.add(record)
             if len(report.new) % size == 0:
@@ -59,7 +72,7 @@ def keep(generator: Generator, photo: Picture, found: Result, names: Stems) -> R
     stem = names.give(photo.name, found.target.sha256, None if alignment is None else alignment.face)
     path = names.out / f"{stem}.latent.safetensors"
     try:
-        save(found.latent, path, generator, found.history)
+        save(found.latent, path, found.tuned or generator, found.history)
         write_image(found.image, names.out / f"{stem}.png")
         write_image(found.target.image, names.out / f"{stem}.target.png")
     except (WriteError, InversionError) as error:
@@ -67,6 +80,8 @@ def keep(generator: Generator, photo: Picture, found: Result, names: Stems) -> R
             raise
         return {"file": photo.place, "error": str(error)}
     about = {"file": photo.place, "photograph_sha256": found.target.sha256, "latent": str(path)}
+    if found.tuned is not None and found.tuned.delta is not None:
+        about["delta"] = str(names.out / name_of(found.tuned.delta.sha256))
     return about | {"generator": generator.name, "licence": generator.card.get("licence")} | figures(found)
 
 
@@ -78,5 +93,6 @@ def figures(found: Inversion) -> Record:
         "step_given": found.history.get("step_given"),
         **found.metrics,
         "losses": found.losses,
+        **({} if found.tuned is None else {"tuning": found.history["tuning"]}),
         "peak_memory_mb": peak_memory_mb(),
     }

@@ -6,22 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from generators.settings import settings_of
 from inversion.commands.options import BATCH, BUDGET, CROP, FILE, INVERSION, with_generator
 from inversion.commands.process import stop_status, stoppable
-from inversion.commands.settings import Grouped, options
+from inversion.commands.settings import Grouped, grouped, option_of, options
 from inversion.commands.tables import objective_line, record_line
 from inversion.commands.terminal import bars, fail, say, tell
+from inversion.errors import SettingsError
+from inversion.tune.config import TuneConfig
 
 if TYPE_CHECKING:
     from generators.base import Generator
     from inversion.latent import Latent
+
+TUNED = "How the generator is tuned"  # group of the help
+TUNING = options(
+    grouped(TUNED, "--tune", is_flag=True, help="Tune the generator until it draws the photographs that are named."),
+    *(option_of(name, {"": TuneConfig}, group=TUNED, parameter=f"tune_{name}") for name in settings_of(TuneConfig)),
+)
 
 
 @click.command(cls=Grouped, epilog="Example: latent invert me.jpg -o me/")
 @click.argument("photos", metavar="PHOTO...", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, type=FILE, metavar="DIR", help="Folder for the results.")
 @click.option("--init", type=FILE, metavar="LATENT", help="Start from a saved latent.")
-@options(CROP, BATCH, BUDGET, INVERSION)
+@options(CROP, BATCH, BUDGET, INVERSION, TUNING)
 @with_generator
 def invert(
     generator: "Generator",
@@ -33,6 +42,7 @@ def invert(
     budget: float | None,
     align: bool,
     face: int | None,
+    tune: bool,
     **settings: Any,
 ) -> None:
     """Find the latent of each photograph.
@@ -41,6 +51,9 @@ def invert(
 
     Writes STEM.latent.safetensors, STEM.png (the reconstruction), STEM.target.png and report.json. Ctrl-C keeps the
     best so far. What was found is kept in $LATENT_CACHE, for the other commands and for the next time.
+
+    With --tune one generator is tuned for all that are named, and *.delta.safetensors keeps its change beside the
+    latents: all commands draw them by it. People that are to be blended are tuned together.
     """
     from generators.pictures.sources import pictures_of
     from generators.storage import cache_folder
@@ -54,14 +67,16 @@ def invert(
     if left := len(all_of_them) - len(found):
         say(f"left out: {left} pictures that earlier calls wrote")
     start = start_of(init, generator, settings)
+    tuning = tuning_of(generator, tune, settings)
     config = config_of(generator, recipe, **settings)
     kept = {"init": start, "budget": budget, "batch": batch, "cache": cache_folder("inversions")}
     inverter = Inverter(generator, config, recipe, align=align, face=face, **kept)
     say(objective_line(config.loss))
     failed: list[bool] = []  # of each that is done
+    spare = [] if init is None else [init]
     try:
         with stoppable() as stopped, bars(config.steps, stopped) as watch:
-            for record in invert_files(inverter, found, out, watch, spare=[] if init is None else [init]):
+            for record in invert_files(inverter, found, out, watch, spare=spare, tuning=tuning):
                 failed.append("error" in record)
                 tell(record, record_line(record), err=failed[-1])
     except KeyboardInterrupt:
@@ -69,6 +84,24 @@ def invert(
         fail(f"stopped early: {done} are in {out}, the last at their best so far", stop_status())
     if any(failed):
         fail(f"error: {sum(failed)} of {len(found)} photographs failed")
+
+
+def tuning_of(generator: "Generator", wanted: bool, settings: dict[str, Any]) -> TuneConfig | None:
+    """The settings of the tuning, taken out of all settings; None where none is wanted."""
+    from inversion.config import parse_weights
+
+    given = {name: settings.pop(f"tune_{name}") for name in settings_of(TuneConfig)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not wanted and given:
+        names = ", ".join(f"--tune-{name}" for name in given)
+        raise click.UsageError(f"{names} came without --tune; add it, or leave them out")
+    if not wanted:
+        return None
+    if generator.delta is not None:
+        raise SettingsError("the latent of --init is tuned already; start from one of the generator as it came")
+    if "loss" in given:
+        given["loss"] = parse_weights(given["loss"])
+    return TuneConfig(**given)
 
 
 def start_of(init: Path | None, generator: "Generator", settings: dict[str, Any]) -> "Latent | None":

@@ -102,7 +102,7 @@ class Report:
 
     def add(self, record: Record) -> None:
         """A record, without the folders that its files lie in, which are nobody else's concern."""
-        own = record | {name: Path(str(record[name])).name for name in ("file", "latent") if name in record}
+        own = record | {name: Path(str(record[name])).name for name in ("file", "latent", "delta") if name in record}
         if "error" in own:
             own["error"] = str(own["error"]).replace(str(record["file"]), str(own["file"]))
         self.new.append(own)
