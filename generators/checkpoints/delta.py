@@ -18,7 +18,6 @@ from torch import Tensor
 
 from generators.base import Delta, Generator, weights_of
 from generators.errors import ModelFileError, naming
-from generators.settings import plain
 from generators.storage import from_json, in_order, is_file, write_bytes
 
 FORMAT = "latent-delta-1"
@@ -33,7 +32,7 @@ def delta_of(generator: Generator, changes: Changes, about: Mapping[str, Any]) -
 
     about: how it was made, as JSON has it.
     """
-    header = {"generator": {"name": generator.name, "sha256": generator.sha256()}, "made": plain(about)}
+    header = {"generator": {"name": generator.name, "sha256": generator.sha256()}, "made": dict(about)}
     tensors = {key: value.detach().to("cpu", torch.float16).contiguous() for key, value in changes.items()}
     content = in_order(to_bytes(tensors, metadata={"format": FORMAT, "header": json.dumps(header, sort_keys=True)}))
     return Delta(content, hashlib.sha256(content).hexdigest(), generator.name, generator.sha256())
@@ -82,7 +81,8 @@ def parsed(content: bytes) -> Delta:
     try:
         about = from_json(content[8 : 8 + size])["__metadata__"]
         maker = from_json(about["header"])["generator"]
-        form, name, sha256 = about["format"], maker["name"], maker["sha256"]
+        form = about["format"]
+        name, sha256 = maker["name"], maker["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise ModelFileError("is no delta of a generator; tune again, or copy it here") from error
     if form != FORMAT or not isinstance(name, str) or not isinstance(sha256, str):

@@ -14,9 +14,11 @@ class TuneConfig:
     """Settings of one tuning. SettingsError for what is out of range."""
 
     steps: int = setting(120, "Updates of the generator for each person.", least=1, flag="tune-steps")
-    lr: float = setting(0.01, "Peak learning rate of the generator.", above=0, flag="tune-lr")
+    lr: float = setting(
+        1.0, "Peak rate, 1 where the first slope would bring the loss to 0 in a step.", above=0, flag="tune-lr"
+    )
     rank: int = setting(
-        16,
+        32,
         "Rank of each weight's change; lowered where the delta would pass 10 % of the model.",
         least=1,
         flag="tune-rank",

@@ -14,7 +14,7 @@ Changes = dict[str, Tensor]
 
 
 class LowRank:
-    """What is added to some weights of a generator, in units of each weight's own size, so that one rate suits all.
+    """Changes of some weights of a generator, in units of each weight's own size, so that one rate suits all.
 
     The weight as a matrix (outputs, all else) changes by left @ right of a rank (Hu et al. 2022, "LoRA"), or freely
     where that has no more numbers. left begins at 0, so that nothing changes at first.
@@ -57,10 +57,23 @@ class LowRank:
             left.grad = None if matrix is None else matrix @ right.T
             right.grad = None if matrix is None else left.T @ matrix
 
+    def slope(self) -> float:
+        """How fast the loss falls where all factors move at the same speed, as Adam first moves them."""
+        slopes = [float(f.grad.abs().sum()) for f in self.factors.values() if f.grad is not None]
+        return max(sum(slopes), 1e-12)
+
+    def restore(self, changes: Mapping[str, Tensor]) -> None:
+        """Go back to what `changes` gave."""
+        for key, value in self.factors.items():
+            value.copy_(changes[key] / self.unit(key))
+
+    def unit(self, key: str) -> float:
+        """The size of a factor's numbers in the change."""
+        return 1.0 if key.endswith(RIGHT) else self.scale[key.removesuffix(LEFT)]
+
     def changes(self) -> Changes:
         """The change as `delta_of` takes it, in the weights' own units."""
-        own = {key: self.scale[key.removesuffix(LEFT)] for key in self.factors if not key.endswith(RIGHT)}
-        return {key: value.detach() * own.get(key, 1.0) for key, value in self.factors.items()}
+        return {key: value.detach() * self.unit(key) for key, value in self.factors.items()}
 
 
 def as_matrix(weight: Tensor) -> Tensor:

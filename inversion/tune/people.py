@@ -12,11 +12,12 @@ from inversion.errors import SettingsError
 from inversion.latent import Latent, at_a_time, check_fits
 from inversion.losses import Candidate, Objective, TermContext, build, check_weights, objectives
 from inversion.tune.config import TuneConfig
-from inversion.tune.lowrank import LowRank
+from inversion.tune.lowrank import Changes, LowRank
 
 COARSE = 256  # px, which most steps compare
 SMALL = 32  # px, under which networks have nothing to see
 GAIN = 0.99  # of the best total, which a step has to come under to count as a gain
+ASTRAY = 1.5  # times the best total, from where the steps were too long
 HELD = ("pixel", "perceptual")  # the terms by which faces near the latents are held, of those that there are
 Images = Float[Tensor, "batch channels height width"]
 Losses = dict[str, Float[Tensor, " batch"]]
@@ -28,8 +29,9 @@ class People:
     def __init__(self, generator: Generator, latents: Latent, images: Images, config: TuneConfig) -> None:
         self.generator, self.config = generator, config
         with torch.no_grad():
-            self.ws, self.noise = latents.to_ws(generator).detach(), latents.noise
-        self.images, self.weights = images, fitted(generator, config)
+            self.ws, self.noise = latents.to_ws(generator).clone(), tuple(n.clone() for n in latents.noise)
+            self.images = images.clone()  # those that were made in inference mode cannot be searched with
+        self.weights = fitted(generator, config)
         self.turns = range(0, len(images), at_a_time(generator))
         self.terms: dict[int, Callable[[int], Objective]] = {}
         self.cheap = generator.img_resolution > COARSE and generator.rendering(COARSE) != "skip"
@@ -74,25 +76,32 @@ class Best:
     """The changes of the lowest total so far, over all people as they were last looked at; anew at each size."""
 
     def __init__(self, factors: LowRank, turns: int, patience: int) -> None:
-        self.factors, self.changes = factors, {key: value.clone() for key, value in factors.changes().items()}
-        self.patience, self.turns, self.size = patience * turns, turns, 0
+        self.factors, self.changes = factors, copied(factors)
+        self.patience, self.turns = patience * turns, turns
+        self.size = 0
         self.last: dict[int, float] = {}
-        self.least = self.mark = inf
+        self.least = self.mark = self.total = inf
         self.since = 0
 
     def see(self, turn: int, losses: Losses, size: int) -> None:
         """Take note of what the present changes scored."""
         if size != self.size:
-            self.size, self.last, self.since = size, {}, 0
-            self.least = self.mark = inf
+            self.size, self.last = size, {}
+            self.since = 0
+            self.least = self.mark = self.total = inf
         self.last[turn] = float(torch.stack(list(losses.values())).sum(dim=0).detach().mean())
         if len(self.last) < self.turns:
             return
-        total = sum(self.last.values())
+        total = self.total = sum(self.last.values())
         if total < self.least:
-            self.least, self.changes = total, {key: value.clone() for key, value in self.factors.changes().items()}
+            self.least, self.changes = total, copied(self.factors)
         gained = total < GAIN * self.mark
         self.mark, self.since = (total, 0) if gained else (self.mark, self.since + 1)
+
+    @property
+    def gone_astray(self) -> bool:
+        """True where the present changes are far worse than the best, so that the steps were too long."""
+        return len(self.last) == self.turns and not self.total <= ASTRAY * self.least
 
     @property
     def tired(self) -> bool:
@@ -100,8 +109,13 @@ class Best:
         return self.since >= self.patience
 
 
+def copied(factors: LowRank) -> Changes:
+    """The present changes, as they stay."""
+    return {key: value.clone() for key, value in factors.changes().items()}
+
+
 def drawn(model: Generator, ws: Float[Tensor, "batch num_ws w_dim"], noise: Noise, size: int) -> Candidate:
-    """What a model draws, as the terms take it."""
+    """The pictures of a model, as the terms take them."""
     return Candidate(model.synthesis(ws, noise, resolution=size).float(), ws, noise)
 
 

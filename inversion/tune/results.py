@@ -16,6 +16,7 @@ from inversion.watch import SILENT, Watch, last_of
 
 
 @torch.inference_mode(False)
+@torch.enable_grad()
 def tuned_results(
     generator: Generator, results: Iterable[Result], config: TuneConfig, watch: Watch = SILENT
 ) -> Iterator[Result]:

@@ -52,11 +52,11 @@ def steps_of(
     turns. The generator stays as it is. SettingsError for what does not fit, or cannot be tuned.
     """
     check_people(generator, latents, images)
-    people = People(generator, latents, images.clone() if images.is_inference() else images, config)
+    people = People(generator, latents, images, config)
     model = deepcopy(generator)
     weights = reached(model, people)
     factors = LowRank(weights, fitting_rank(generator, [*weights.values()], config.rank), config.seed)
-    optimizer = torch.optim.Adam([*factors.factors.values()], lr=config.lr)
+    optimizer, rate = torch.optim.Adam([*factors.factors.values()]), None
     turns = len(people.turns)
     best, total = Best(factors, turns, config.patience), config.steps * turns
     for index in range(total + 1):
@@ -69,6 +69,11 @@ def steps_of(
         yield TuneStep(index, part(latents, people.chosen(turn)), told, size, best.changes)
         if index == total or best.tired:
             return
+        if best.gone_astray:
+            factors.restore(best.changes)
+            optimizer, rate = torch.optim.Adam([*factors.factors.values()]), rate and rate / 2
+            best.since = 0
+            continue
         loss = torch.stack(list(losses.values())).sum(dim=0).mean()
         if config.locality and index % config.every == config.every - 1:
             with precision(images.device, None):
@@ -76,7 +81,8 @@ def steps_of(
         loss.backward()
         factors.take({key: value.grad for key, value in weights.items()})
         model.zero_grad(set_to_none=True)
-        optimizer.param_groups[0]["lr"] = config.lr * ramp(index / total)
+        rate = rate or config.lr * float(loss.detach()) / factors.slope()
+        optimizer.param_groups[0]["lr"] = rate * ramp(index / total)
         optimizer.step()
 
 
@@ -86,6 +92,8 @@ def tuned_by(generator: Generator, step: TuneStep, config: TuneConfig, people: i
     return apply(generator, delta_of(generator, step.changes, about))
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def tune(
     generator: Generator,
     latents: Latent,
@@ -106,7 +114,9 @@ def reached(model: Generator, people: People) -> dict[str, Tensor]:
     weights = {key: value for key, value in model.named_parameters() if key in own}
     for value in weights.values():
         value.requires_grad_(True)
-    drawn(model, people.ws[:1], tuple(n[:1] for n in people.noise), model.img_resolution).image.mean().backward()
+    image = drawn(model, people.ws[:1], tuple(n[:1] for n in people.noise), model.img_resolution).image
+    if image.requires_grad:
+        image.mean().backward()
     found: dict[str, Tensor] = {key: value for key, value in weights.items() if value.grad is not None}
     model.requires_grad_(False)
     model.zero_grad(set_to_none=True)
