@@ -1,6 +1,7 @@
 """Words, progress and exit codes, which all commands share. Nothing heavy is imported at the top."""
 
 import errno
+import os
 import re
 import sys
 import warnings
@@ -95,11 +96,12 @@ def names_a_place(param: click.Parameter) -> bool:
 
 
 def named_in(arguments: Mapping[str, Any]) -> list[str]:
-    """The files that a command was given to read."""
+    """The files that a command was given to read; of folders those whose latents it reads, not those of photographs."""
     found = []
     for name in ("sources", "files", "photos", "query", "init"):
         value = arguments.get(name)
-        found += [str(one) for one in (value if isinstance(value, tuple | list) else [value]) if one is not None]
+        some = [str(one) for one in (value if isinstance(value, tuple | list) else [value]) if one is not None]
+        found += [one for one in some if name != "photos" or not os.path.isdir(one)]
     return found
 
 

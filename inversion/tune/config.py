@@ -13,7 +13,7 @@ LARGEST_SHARE = 0.1  # of the generator's own weights in float32, which a delta 
 class TuneConfig:
     """Settings of one tuning. SettingsError for what is out of range."""
 
-    steps: int = setting(120, "Updates of the generator for each person.", least=1, flag="tune-steps")
+    steps: int = setting(60, "Updates of the generator for each person.", least=1, flag="tune-steps")
     lr: float = setting(
         1.0, "Peak rate, 1 where the first slope would bring the loss to 0 in a step.", above=0, flag="tune-lr"
     )
@@ -24,10 +24,10 @@ class TuneConfig:
         flag="tune-rank",
     )
     loss: Mapping[str, float] = setting(
-        lambda: {"pixel": 2.0, "laplacian": 0.5, "perceptual": 0.5, "identity": 0.1},
+        lambda: {"pixel": 10.0, "laplacian": 1.0, "perceptual": 0.5, "identity": 0.1},
         "What is made small, as for --loss.",
         flag="tune-loss",
-        shown="pixel=2,laplacian=0.5,perceptual=0.5,identity=0.1",
+        shown="pixel=10,laplacian=1,perceptual=0.5,identity=0.1",
     )
     locality: float = setting(
         0.1, "How firmly faces near the latent are held as they were; 0 lets them go.", least=0, flag="tune-locality"
