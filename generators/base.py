@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from generators.errors import GeneratorError
 from generators.shapes import Float
+from generators.statistics import Statistics as Statistics
+from generators.statistics import statistics_of as statistics_of
 
 Gaussian = Float[Tensor, "batch z_dim"]  # samples of N(0, I)
 Codes = Float[Tensor, "batch w_dim"]
@@ -31,43 +33,6 @@ class Stage(NamedTuple):
 
 
 Drawing = Coroutine[Stage, tuple[Tensor, ...], Images]  # gives stages, takes maps of the same shapes, ends in pictures
-
-
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """W as samples have it: its mean, its principal axes and how far it spreads along them, smallest first.
-
-    In its own measure a w is told by coordinates along the axes, in standard deviations from the mean: about N(0, I)
-    for samples. A direction that hardly varies counts as a thousandth of the one that varies most, so that it still
-    moves a little.
-    """
-
-    mean: Float[Tensor, " w_dim"]
-    outward: Float[Tensor, "w_dim w_dim"]  # a row for each axis, one standard deviation long
-    inward: Float[Tensor, "w_dim w_dim"]  # its inverse
-    spread: float  # root mean squared distance of a sample from the mean (Karras et al. 2020, appendix D)
-
-    def enter(self, w: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
-        """The coordinates of w."""
-        return (w - self.mean) @ self.inward
-
-    def leave(self, coordinates: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
-        """The w of coordinates, in float32 also where all else is in half precision."""
-        with torch.autocast(coordinates.device.type, enabled=False):
-            return self.mean + coordinates @ self.outward
-
-
-def statistics_of(w: Float[Tensor, "count w_dim"]) -> Statistics:
-    """The statistics of these samples, on their device; sums are taken in double on the CPU."""
-    exact = w.double().cpu()
-    values, axes = torch.linalg.eigh(exact.T.cov())
-    deviations = values.clamp_min(values[-1] * 1e-6).sqrt()
-    return Statistics(
-        mean=exact.mean(dim=0).float().to(w.device),
-        outward=(axes * deviations).T.float().to(w.device),
-        inward=(axes / deviations).float().to(w.device),
-        spread=float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt()),
-    )
 
 
 class Kept:
@@ -94,6 +59,16 @@ class Kept:
         return self.results[key]
 
 
+@dataclass(frozen=True)
+class Delta:
+    """A change of a generator's weights, as its file holds it (`checkpoints.delta`)."""
+
+    content: bytes  # of the file
+    sha256: str  # of the content
+    generator_name: str
+    generator_sha256: str  # of the generator that it changes
+
+
 class Generator(nn.Module):
     """A pretrained image generator, seen as two functions: `mapping` and `synthesis`.
 
@@ -117,6 +92,7 @@ class Generator(nn.Module):
     w_slope: float = 1.0  # below zero, of the mapping's last activation; 1 where that is linear
     encoder: nn.Module | None  # image -> ws, where the model file has one
     discriminator: nn.Module | None  # with `features(image)`, where the model file has one
+    delta: Delta | None = None  # the change that made it of another generator, whose latents it draws too
     card: dict[str, object]  # training data, licence, measured quality, as the model file tells them
 
     def __init__(self) -> None:
@@ -263,6 +239,10 @@ class Generator(nn.Module):
         """Hash of the weights that decide what `mapping` and `synthesis` give at full size, as they are now."""
         weights = weights_of(self)
         return self._kept.get(weights.values(), "sha256", lambda: hash_of(weights))
+
+    def origin_sha256(self) -> str:
+        """Hash of the generator that it was before its delta, to which its latents belong; else its own."""
+        return self.sha256() if self.delta is None else self.delta.generator_sha256
 
 
 def weights_of(generator: Generator) -> dict[str, Tensor]:

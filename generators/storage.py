@@ -211,6 +211,14 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def in_order(content: bytes) -> bytes:
+    """The same safetensors file with its header sorted: the library shuffles it, and equal files want equal bytes."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(from_json(content[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # so that the tensors stay aligned
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
+
+
 def as_json(value: object, indent: int | None = None) -> str:
     """JSON that any reader takes: a number that is not finite becomes null."""
     return json.dumps(finite(value), indent=indent, allow_nan=False)

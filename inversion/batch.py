@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from generators.base import Generator
+from generators.checkpoints.delta import name_of
 from generators.device import peak_memory_mb
 from generators.pictures.exif import kept_exif
 from generators.pictures.image import to_pil, write_image
@@ -21,6 +22,8 @@ from inversion.files.outputs import Record, Report, Stems
 from inversion.files.outputs import stems as stems
 from inversion.inverter import Inversion, Inverter, Result
 from inversion.latent import at_a_time
+from inversion.tune.config import TuneConfig
+from inversion.tune.results import tuned_results
 from inversion.watch import SILENT, Watch
 
 HOLE_FEATHER = 0.04  # of the crop's side, about what was filled in
@@ -70,8 +73,11 @@ def invert_files(
     *,
     spare: Sequence[Path] = (),
     also: Also | None = None,
+    tuning: TuneConfig | None = None,
 ) -> Iterator[Record]:
     """Invert photographs, a record each in their order; a bad one does not stop the others.
+
+    tuning: a generator is tuned for all of them together, once all are found; its delta is written into out, too.
 
     Writes STEM.latent.safetensors, STEM.png (reconstruction) and STEM.target.png into out, and report.json, the records
     of earlier calls and all so far, after every batch. STEM is the photograph's own, numbered where it would replace
@@ -85,9 +91,11 @@ def invert_files(
     check_folder(out)
     size = inverter.batch or at_a_time(inverter.generator)
     report, names = Report(out), Stems(out, [*(photo.place for photo in photos), *spare])
-    told = 0
+    told, results = 0, inverter.run(photos, watch, keep_best=True)
     try:
-        for photo, found in zip(photos, inverter.run(photos, watch, keep_best=True), strict=True):
+        if tuning is not None:
+            results = tuned_results(inverter.generator, results, tuning, watch)
+        for photo, found in zip(photos, results, strict=True):
             record = keep(inverter.generator, photo, found, names, also)
             report.add(record)
             if len(report.new) % size == 0:
@@ -108,7 +116,7 @@ def keep(generator: Generator, photo: Picture, found: Result, names: Stems, also
         with alone_in(names.out):
             stem = names.give(photo.name, found.target.sha256, None if alignment is None else alignment.face)
             path = names.out / f"{stem}.latent.safetensors"
-            save(found.latent, path, generator, found.history)
+            save(found.latent, path, found.tuned or generator, found.history)
             write_image(found.image, names.out / f"{stem}.png")
             write_image(found.target.image, names.out / f"{stem}.target.png")
             more = (also or Also()).write(photo, found, names.out / stem)
@@ -119,6 +127,8 @@ def keep(generator: Generator, photo: Picture, found: Result, names: Stems, also
     about = {"file": photo.place, "photograph_sha256": found.target.sha256, "latent": str(path)}
     if found.target.kept is not None:
         about["left_out"] = found.target.left_out
+    if found.tuned is not None and found.tuned.delta is not None:
+        about["delta"] = str(names.out / name_of(found.tuned.delta.sha256))
     return about | more | {"generator": generator.name, "licence": generator.card.get("licence")} | figures(found)
 
 
@@ -130,5 +140,6 @@ def figures(found: Inversion) -> Record:
         "step_given": found.history.get("step_given"),
         **found.metrics,
         "losses": found.losses,
+        **({} if found.tuned is None else {"tuning": found.history["tuning"]}),
         "peak_memory_mb": peak_memory_mb(),
     }

@@ -50,6 +50,7 @@ class Inversion:
     steps: int
     seconds: float
     history: dict[str, object]  # all that a latent file tells about its making
+    tuned: Generator | None = None  # the generator that draws it, where one was tuned for it
 
 
 Result = Inversion | InversionError  # what was found, or what was wrong with the photograph

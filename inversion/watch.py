@@ -24,6 +24,9 @@ Step = TypeVar("Step", bound=StepView)
 class Watch:
     """Is told how far a work has come; each method may also raise, as Ctrl-C does, to end it."""
 
+    def begins(self, steps: int) -> None:
+        """Another search begins, of so many steps."""
+
     def step(self, done: int, total: int, step: StepView) -> None:
         """A step of the inversion of the next photographs, after so many of them in all."""
 

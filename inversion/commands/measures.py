@@ -30,7 +30,7 @@ from inversion.measures.config import QualityConfig, SpaceConfig
 if TYPE_CHECKING:
     from generators.base import Generator
 
-SOURCES = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+SOURCES = click.argument("photos", metavar="SOURCE...", nargs=-1, required=True)
 DATA = click.option(
     "--data",
     multiple=True,
@@ -50,7 +50,7 @@ DRAWN = grouped(PHOTOS, "--limit", type=click.IntRange(1), metavar="N", help="Ta
 @with_generator
 def evaluate(
     generator: "Generator",
-    sources: Sequence[str],
+    photos: Sequence[str],
     keep: Path | None,
     align: bool,
     limit: int | None,
@@ -74,11 +74,11 @@ def evaluate(
 
     config = config_of(generator, recipe, **settings)
     inverter = Inverter(generator, config, recipe, align=align, budget=budget, batch=batch)
-    photos = first_of(pictures_of(sources), limit)
+    found = first_of(pictures_of(photos), limit)
     records: list[dict[str, Any]] = []
     say(objective_line(config.loss))
     with bars(config.steps) as watch:
-        for record in measure(inverter, photos, watch, keep=keep):
+        for record in measure(inverter, found, watch, keep=keep):
             records.append(record)
             tell(record, record_line(record), err="error" in record)
     summary = summarize(records)
@@ -100,7 +100,7 @@ def evaluate(
 @with_generator
 def evaluate_model(
     generator: "Generator",
-    sources: Sequence[str],
+    photos: Sequence[str],
     data: tuple[Path, ...],
     out: Path | None,
     memorised: Path | None,
@@ -123,12 +123,12 @@ def evaluate_model(
         check_place(str(memorised), ("png",))
     writes = [] if out is None else [out / name for name in (QUALITY, *pictures_in(config))]
     writes += [] if memorised is None else [memorised]
-    check_reads(writes, [*sources, *data, *pictures_of([*sources, *data])])
+    check_reads(writes, [*photos, *data, *pictures_of([*photos, *data])])
     records: list[dict[str, Any]] = []
-    for record in measure_model(generator, sources, config, data=data, out=out, memorised=memorised, watch=Bars()):
+    for record in measure_model(generator, photos, config, data=data, out=out, memorised=memorised, watch=Bars()):
         tell(record, quality_line(record, records[-1]["measure"] if records else None))
         records.append(record)
-    summary = quality_summary(generator, sources, config, records, data=data)
+    summary = quality_summary(generator, photos, config, records, data=data)
     if out is not None:
         write_bytes((as_json(summary, indent=1) + "\n").encode(), out / QUALITY)
     if wants_json():
@@ -154,7 +154,7 @@ def quality_config(given: dict[str, Any]) -> QualityConfig:
 @DATA
 @options(options_of({"": SpaceConfig}), ALIGNED, DRAWN, STEPS, DEVICE, JSON)
 def evaluate_space(
-    sources: Sequence[str],
+    photos: Sequence[str],
     models: Sequence[str],
     data: tuple[Path, ...],
     device: str,
@@ -178,7 +178,7 @@ def evaluate_space(
     for name in models:
         model = generators.load(name, device=device_of(device))
         inverter = Inverter(model, settings_for(model, steps=steps), align=align)
-        held, known = parts(sources, inverter, config, data=data, watch=Bars(), limit=limit)
+        held, known = parts(photos, inverter, config, data=data, watch=Bars(), limit=limit)
         records.append(measure_space(model, held, known, config))
         if wants_json():
             tell(records[-1], "")

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from generators.settings import settings_of
 from inversion.commands.destination import check_place, check_reads
 from inversion.commands.options import BATCH, BUDGET, CROP, FILE, INVERSION, MASK, with_generator
 from inversion.commands.process import stop_status, stoppable
-from inversion.commands.settings import Grouped, options
+from inversion.commands.settings import Grouped, grouped, option_of, options
 from inversion.commands.tables import objective_line, record_line
 from inversion.commands.terminal import bars, fail, say, tell
+from inversion.errors import SettingsError
+from inversion.tune.config import TuneConfig
 
 if TYPE_CHECKING:
     from generators.base import Generator
@@ -20,6 +23,11 @@ if TYPE_CHECKING:
     from inversion.latent import Latent
 
 FILMS = ("mp4", "gif", "webp", "png")
+TUNED = "How the generator is tuned"  # group of the help
+TUNING = options(
+    grouped(TUNED, "--tune", is_flag=True, help="Tune the generator until it draws the photographs that are named."),
+    *(option_of(name, {"": TuneConfig}, group=TUNED, parameter=f"tune_{name}") for name in settings_of(TuneConfig)),
+)
 
 
 @click.command(cls=Grouped, epilog="Example: latent invert me.jpg -o me/")
@@ -29,7 +37,7 @@ FILMS = ("mp4", "gif", "webp", "png")
 @click.option("--paste", is_flag=True, help="Put the face back: STEM.pasted.png; of a masked one what was filled in.")
 @click.option("--cmp", "compare", is_flag=True, help="The crop beside the result: STEM.compared.png.")
 @click.option("--film", metavar="FILE", help="A film of the search, of one photograph: .mp4, .gif, .webp or .png.")
-@options(CROP, MASK, BATCH, BUDGET, INVERSION)
+@options(CROP, MASK, BATCH, BUDGET, INVERSION, TUNING)
 @with_generator
 def invert(
     generator: "Generator",
@@ -45,6 +53,7 @@ def invert(
     align: bool,
     face: int | None,
     mask: str | None,
+    tune: bool,
     **settings: Any,
 ) -> None:
     """Find the latent of each photograph.
@@ -53,6 +62,9 @@ def invert(
 
     Writes STEM.latent.safetensors, STEM.png (the reconstruction), STEM.target.png and report.json. Ctrl-C keeps the
     best so far. What was found is kept in $LATENT_CACHE, for the other commands and for the next time.
+
+    With --tune one generator is tuned for all that are named, and *.delta.safetensors keeps its change beside the
+    latents: all commands draw them by it. People that are to be blended are tuned together.
     """
     from generators.storage import cache_folder
     from inversion.batch import Also
@@ -63,13 +75,14 @@ def invert(
     if paste and not (align and generator.subject == "face"):
         raise click.UsageError("--paste puts faces back where they were cut out; leave --no-align out")
     check_films(film, generator, [*photos, *found])
-    start = start_of(init, generator, settings)
+    start, tuning = start_of(init, generator, settings), tuning_of(generator, tune, settings)
     config = config_of(generator, recipe, **settings)
     cache = None if film else cache_folder("inversions")  # a search that is to be seen has to be done
     kept = {"init": start, "budget": budget, "batch": batch, "cache": cache, "mask": mask}
     inverter = Inverter(generator, config, recipe, align=align, face=face, **kept)
     say(objective_line(config.loss))
-    do(inverter, found, out, film, {"spare": [] if init is None else [init], "also": Also(paste, compare)})
+    more = {"spare": [] if init is None else [init], "also": Also(paste, compare), "tuning": tuning}
+    do(inverter, found, out, film, more)
 
 
 def wanted(photos: Sequence[str], out: Path) -> "list[Picture]":
@@ -116,6 +129,24 @@ def do(inverter: "Inverter", found: "list[Picture]", out: Path, film: str | None
         fail(f"stopped early: {done} are in {out}, the last at their best so far", stop_status())
     if any(failed):
         fail(f"error: {sum(failed)} of {len(found)} photographs failed")
+
+
+def tuning_of(generator: "Generator", wanted: bool, settings: dict[str, Any]) -> TuneConfig | None:
+    """The settings of the tuning, taken out of all settings; None where none is wanted."""
+    from inversion.config import parse_weights
+
+    given = {name: settings.pop(f"tune_{name}") for name in settings_of(TuneConfig)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not wanted and given:
+        names = ", ".join(f"--tune-{name}" for name in given)
+        raise click.UsageError(f"{names} came without --tune; add it, or leave them out")
+    if not wanted:
+        return None
+    if generator.delta is not None:
+        raise SettingsError("the latent of --init is tuned already; start from one of the generator as it came")
+    if "loss" in given:
+        given["loss"] = parse_weights(given["loss"])
+    return TuneConfig(**given)
 
 
 def start_of(init: Path | None, generator: "Generator", settings: dict[str, Any]) -> "Latent | None":

@@ -1,6 +1,7 @@
 """Words, progress and exit codes, which all commands share. Nothing heavy is imported at the top."""
 
 import errno
+import os
 import re
 import sys
 import warnings
@@ -95,21 +96,23 @@ def names_a_place(param: click.Parameter) -> bool:
 
 
 def named_in(arguments: Mapping[str, Any]) -> list[str]:
-    """The files that a command was given to read."""
+    """The files that a command was given to read; of folders those whose latents it reads, not those of photographs."""
     found = []
     for name in ("sources", "files", "photos", "query", "init"):
         value = arguments.get(name)
-        found += [str(one) for one in (value if isinstance(value, tuple | list) else [value]) if one is not None]
+        some = [str(one) for one in (value if isinstance(value, tuple | list) else [value]) if one is not None]
+        found += [one for one in some if name != "photos" or not os.path.isdir(one)]
     return found
 
 
 def loaded(model: str | None, device: str, sources: Sequence[str] = ()) -> "Generator":
     """The generator that is named; else that of saved latents among the sources; else the default.
 
-    Says which it is where nobody named it, and the terms of one that is somebody else's.
+    Tuned where those latents are. Says which it is where nobody named it, and the terms of one that is somebody else's.
     """
     import generators
     from generators.hub.names import default_generator
+    from inversion.files.deltas import tuned_for
     from inversion.files.latent_file import maker_of
 
     makers = {} if model else {maker_of(source): source for source in sources}
@@ -130,7 +133,7 @@ def loaded(model: str | None, device: str, sources: Sequence[str] = ()) -> "Gene
     elif not model and not makers:
         more = "`latent generators --fetch ffhq` gets one of 1024 px, for non-commercial use"
         say(f"generator: {found.name}, {found.img_resolution} px; {more}")
-    return found
+    return tuned_for(found, sources)
 
 
 def show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -212,6 +215,10 @@ class Bars(Watch):
         self.steps = steps
         self.stopped = stopped
         self.bar: Any = None
+
+    def begins(self, steps: int) -> None:
+        self.close()
+        self.steps, self.bar = steps, None
 
     def step(self, done: int, total: int, step: StepView) -> None:
         from tqdm import tqdm

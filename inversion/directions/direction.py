@@ -45,7 +45,7 @@ class Direction:
         """Tell a generator that it may be used with: its own, or for directions of w one with the same W."""
         if self.shift.shape[1] != generator.w_dim or len(self.shift) not in (1, generator.num_ws):
             return False
-        if self.sha256 == generator.sha256():
+        if self.sha256 == generator.origin_sha256():
             return True
         return self.everywhere and same_w(self.fingerprint, fingerprint(generator))
 
@@ -110,7 +110,7 @@ def direction_of(generator: Generator, name: str, vector: Shift, **about: Any) -
         name=name,
         shift=shift,
         generator=generator.name,
-        sha256=generator.sha256(),
+        sha256=generator.origin_sha256(),
         fingerprint=fingerprint(generator),
         **about,
     )

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from generators.base import Generator
+from generators.checkpoints.delta import FORMAT as DELTA
+from generators.checkpoints.delta import write_delta
 from generators.checkpoints.ours import FORMAT as MODEL
 from generators.settings import plain
-from generators.storage import from_json, is_file, write_bytes
+from generators.storage import from_json, in_order, is_file, write_bytes
 from inversion.config import LatentSpace
-from inversion.errors import LatentFileError, SettingsError
+from inversion.errors import LatentFileError, SettingsError, note
 from inversion.files.chosen import chosen, one_of
 from inversion.files.foreign import FOREIGN as FOREIGN
 from inversion.files.foreign import existing, foreign_bytes, is_numpy, read_latents
@@ -35,21 +37,25 @@ class Bundle:
     generator_sha256: str
     history: dict[str, Any]  # recipe, settings, losses, metrics, sha256 of the photograph, alignment
     versions: dict[str, str] = field(default_factory=dict)  # of the library and of torch, when it was written
+    delta_sha256: str | None = None  # of the delta by which the generator was tuned for it
 
 
 def save(latent: Latent, path: Path | str, generator: Generator, history: dict[str, Any] | None = None) -> None:
     """Write a latent, its noise and how it was made (JSON values), as float32; missing folders are created.
 
-    A name in .npz, .npy or .pt is written as `export` does, which leaves the history out. Raises LatentFileError if the
-    latent is not finite or does not fit the generator; WriteError if the disk refuses it; SettingsError if history is
-    not JSON, or on another suffix.
+    The delta of a tuned generator is written beside it. A name in .npz, .npy or .pt is written as `export` does, which
+    leaves the history out. Raises LatentFileError if the latent is not finite or does not fit the generator; WriteError
+    if the disk refuses it; SettingsError if history is not JSON, or on another suffix.
     """
     path = Path(path)
     if path.suffix.lower() in FOREIGN:
         return export(latent, path, generator)
     if path.suffix != ".safetensors":
         raise SettingsError(f"{path.name} should end in .latent.safetensors, or in {', '.join(FOREIGN)} for others")
-    write_bytes(as_bytes(latent, path, generator, history), path)
+    data = as_bytes(latent, path, generator, history)
+    if generator.delta is not None:
+        write_delta(generator.delta, path.parent)
+    write_bytes(data, path)
 
 
 def as_bytes(latent: Latent, path: Path, generator: Generator, history: dict[str, Any] | None = None) -> bytes:
@@ -62,10 +68,10 @@ def as_bytes(latent: Latent, path: Path, generator: Generator, history: dict[str
     header = {
         "space": str(latent.space),
         **({} if latent.label is None else {"label": latent.label}),
-        "generator": {"name": generator.name, "sha256": generator.sha256()},
+        "generator": {"name": generator.name, "sha256": generator.origin_sha256()},
         "versions": {"latent-inversion": _version(), "torch": torch.__version__},
         "history": history or {},
-    }
+    } | ({} if generator.delta is None else {"delta": generator.delta.sha256})
     try:
         text = json.dumps(plain(header))
     except (TypeError, ValueError) as error:
@@ -74,7 +80,7 @@ def as_bytes(latent: Latent, path: Path, generator: Generator, history: dict[str
     for i, part in enumerate(latent.parts):
         tensors |= {f"mask.{i}": _plain(part.mask), f"offset.{i}": _plain(part.offset)}
     form = WITH_PARTS if latent.parts else FORMAT
-    return _in_order(to_bytes(tensors, metadata={"format": form, "header": text}))
+    return in_order(to_bytes(tensors, metadata={"format": form, "header": text}))
 
 
 def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
@@ -97,10 +103,15 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
     bundle = read_bundle(path)
     if generator is None:
         return bundle.latent
-    if bundle.generator_sha256 != generator.sha256():
+    if bundle.generator_sha256 != generator.origin_sha256():
         raise LatentFileError(
             f"{path} was made with {bundle.generator_name} ({bundle.generator_sha256[:12]}), not with {generator.name} "
-            f"({generator.sha256()[:12]}); load the first, or invert the photograph again with the second"
+            f"({generator.origin_sha256()[:12]}); load the first, or invert the photograph again with the second"
+        )
+    if bundle.delta_sha256 not in (None, generator.delta and generator.delta.sha256):
+        raise LatentFileError(
+            f"{path} was tuned (delta {bundle.delta_sha256[:12]}), and this generator is not, or otherwise; "
+            "pass it through inversion.tuned_for(generator, [path]) first"
         )
     check_fits(generator, bundle.latent, str(path))
     return bundle.latent.to(generator.w_avg.device)
@@ -159,6 +170,8 @@ def read_bundle(path: Path | str) -> Bundle:
         raise LatentFileError(f"{path} is not a readable latent file: {_reason(error)}; make it again") from error
     if (came := about.get("format")) == MODEL:
         raise LatentFileError(f"{path} is a model, not a latent; give it as the generator (-g), and a latent here")
+    if came == DELTA:
+        raise LatentFileError(f"{path} is the delta of a tuned generator; give a latent that lies beside it")
     if came not in FORMATS:
         known = " and ".join(map(repr, FORMATS))
         raise LatentFileError(f"{path} has format {came!r}, this version reads {known}; make it again")
@@ -171,15 +184,16 @@ def read_bundle(path: Path | str) -> Bundle:
         noise = tuple(tensors[f"noise.{i}"] for i in range(len(tensors) - 1 - 2 * len(parts)))
         words = {"generator_name": maker["name"], "generator_sha256": maker["sha256"]}
         tables = {"history": header["history"], "versions": header["versions"]}
-    except (KeyError, TypeError, ValueError) as error:
+        delta = header.get("delta")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LatentFileError(f"{path} has a broken header: {error!r}; make it again") from error
     typed = all(isinstance(v, str) for v in words.values()) and all(isinstance(v, dict) for v in tables.values())
-    typed = typed and type(label) in (int, NoneType)
+    typed = typed and isinstance(delta, str | None) and type(label) in (int, NoneType)
     if not typed or not all(t.dtype == torch.float32 for t in tensors.values()):
         raise LatentFileError(f"{path} holds values of the wrong types; make it again")
     check_tensors(code, space, noise, str(path))
     check_parts(parts, len(code), str(path))
-    return Bundle(Latent(code, space, noise, label, str(path), parts), **words, **tables)
+    return Bundle(Latent(code, space, noise, label, str(path), parts), **words, **tables, delta_sha256=delta)
 
 
 def export(latent: Latent, path: Path | str, generator: Generator, *, noise: bool = True) -> None:
@@ -187,7 +201,8 @@ def export(latent: Latent, path: Path | str, generator: Generator, *, noise: boo
 
     .npz holds them under w, the layout of the StyleGAN2 projector; .npy alone; .pt a dict of latent (num_ws, w_dim) and
     noise by name, the layout of stylegan2-pytorch's projector, or without noise the codes alone, that of encoders.
-    Raises SettingsError on another suffix, LatentFileError as `save` does.
+    None has a place for the delta of a tuned generator, which stays behind with a note. Raises SettingsError on another
+    suffix, LatentFileError as `save` does.
     """
     path, kind = Path(path), Path(path).suffix.lower()
     if kind not in FOREIGN:
@@ -196,16 +211,10 @@ def export(latent: Latent, path: Path | str, generator: Generator, *, noise: boo
         raise LatentFileError(f"{path.name} cannot hold local edits; save it as .latent.safetensors, or the base alone")
     check_tensors(latent.code, latent.space, latent.noise, str(path))
     check_fits(generator, latent, str(path))
+    if generator.delta is not None:
+        note(f"{path.name} has no place for the tuning, so others draw it less exactly; .safetensors keeps it")
     ws, maps = _plain(latent.to_ws(generator)), tuple(map(_plain, latent.noise))
     write_bytes(foreign_bytes(ws, maps, kind, path.stem, whole=noise), path)
-
-
-def _in_order(content: bytes) -> bytes:
-    """The same safetensors file with its header sorted: the library shuffles it, and equal latents want equal files."""
-    size = int.from_bytes(content[:8], "little")
-    header = json.dumps(from_json(content[8 : 8 + size]), sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)  # so that the tensors stay aligned
-    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def _count(tensors: dict[str, Tensor], start: str) -> int:

@@ -15,7 +15,7 @@ Record = dict[str, object]
 LATENT = ".latent.safetensors"
 ENDS = (".png", ".target.png", ".compared.png", ".pasted.png", LATENT)  # of the files of one photograph
 REPORT = "report.json"
-PATHS = ("file", "latent", "pasted", "compared")  # of a record
+PATHS = ("file", "latent", "pasted", "compared", "delta")  # of a record
 NUMBER = 7  # bytes that are left for a number behind a stem
 
 
