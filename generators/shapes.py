@@ -7,9 +7,10 @@ if TYPE_CHECKING:
     from jaxtyping import Float as Float
     from jaxtyping import Int as Int
     from jaxtyping import UInt8 as UInt8
+    from jaxtyping import UInt16 as UInt16
 else:
     try:
-        from jaxtyping import Bool, Float, Int, UInt8
+        from jaxtyping import Bool, Float, Int, UInt8, UInt16
     except ImportError:
 
         class Bool:
@@ -18,4 +19,4 @@ else:
             def __class_getitem__(cls, _: object) -> Any:
                 return Any
 
-        Float = Int = UInt8 = Bool
+        Float = Int = UInt8 = UInt16 = Bool

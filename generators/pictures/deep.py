@@ -12,7 +12,7 @@ from PIL import Image
 
 from generators.pictures.colour import STRIP, range_of
 from generators.pictures.formats import READS
-from generators.shapes import Int
+from generators.shapes import UInt16
 
 Box = tuple[int, int, int, int]
 LITTLE, BIG = ";16L", ";16B"
@@ -42,10 +42,11 @@ def filled(image: Image.Image, data: bytes, kind: str, name: str) -> tuple[Image
     ends = [(part.min(), part.max()) for part in (values(image, lower, kind, box)[:, :, :3] for box in boxes)]
     low, high = float(min(first for first, _ in ends)), float(max(last for _, last in ends))
     (base, full), usual = range_of(low, high, floats=False)
+    table = np.rint((np.arange(1 << 16) - base) * (255 / full)).clip(0, 255).astype(np.uint8)
     alpha_is_whole = image.mode == "RGBA" and brightest(image, "A") >= DARK
     for box in boxes:
         part = values(image, lower, kind, box)
-        scaled = np.rint((part - base) * (255 / full)).clip(0, 255).astype(np.uint8)
+        scaled = table[part]
         if alpha_is_whole:
             scaled[:, :, 3] = part[:, :, 3] >> 8
         image.paste(Image.fromarray(scaled), box)
@@ -63,10 +64,10 @@ def brightest(image: Image.Image, band: str) -> int:
     return max(level for level, count in enumerate(image.getchannel(band).histogram()) if count)
 
 
-def values(upper: Image.Image, lower: Image.Image, kind: str, box: Box) -> Int[np.ndarray, "h w c"]:
+def values(upper: Image.Image, lower: Image.Image, kind: str, box: Box) -> UInt16[np.ndarray, "h w c"]:
     """The values in a part of a picture."""
-    low = np.asarray(lower.crop(box)).astype(np.int32)
+    low = np.asarray(lower.crop(box))
     if kind == GREY_ALPHA:
-        both = low[:, :, ::2] * 256 + low[:, :, 1::2]
-        return both[:, :, [0, 0, 0, 1]]
-    return np.asarray(upper.crop(box)).astype(np.int32) * 256 + low
+        both = low.view(">u2")  # upper and lower byte, side by side
+        return both[:, :, [0, 0, 0, 1]].astype(np.uint16)
+    return np.left_shift(np.asarray(upper.crop(box)), 8, dtype=np.uint16) | low
