@@ -21,7 +21,7 @@ from tests.conftest import picture, tiny_generator
 from tests.layers import ROOT
 
 README, MAP = ROOT / "README.md", ROOT / "docs" / "ARCHITECTURE.md"
-PAGES = [README, *ROOT.glob("generators/pretrained/**/*.md")]
+PAGES = [README, *ROOT.glob("generators/pretrained/**/*.md"), *ROOT.glob("inversion/**/*.md")]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 PROGRAMS = ("latent", "python", "make", "pip", "torchrun")
 INLINE = re.compile(rf"`((?:{'|'.join(PROGRAMS)}) [^`]+)`")

@@ -19,7 +19,7 @@ from inversion.watch import SILENT, Watch
 
 NEAR = (1.0, 2.0)  # strengths, both ways, that effects are taken from
 FAR = (3.0, 4.0)  # and those at which faces are looked for beyond
-FOUND, STRANGER = 0.9, 0.8  # safe: a face in so many pictures, nearer in the median than somebody else would be
+FOUND, STRANGER = 0.8, 0.8  # safe: a face in so many pictures, nearer in the median than somebody else would be
 SAME_PERSON = 0.6  # Euclidean distance of dlib's descriptors
 FEWEST = 3  # faces to measure on
 Descriptor = Float[np.ndarray, " 128"]

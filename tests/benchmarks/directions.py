@@ -36,6 +36,7 @@ def main(
 ) -> None:
     """Measure the directions of a generator on people."""
     from generators import load
+    from inversion.attributes import ATTRIBUTES
     from inversion.directions.effects import look, measure_one
     from inversion.directions.store import chosen, directions_for
     from inversion.directions.undo import moves
@@ -44,8 +45,9 @@ def main(
     model = load(generator)
     known = directions_for(model, files)
     wanted = [chosen(known, name, model) for name in (names.split(",") if names else sorted(known))]
-    measured = list(dict.fromkeys(["age", "gender", *(moves(one) for one in directions_for(model).values())]))
-    paths = sorted(latents.glob("*.latent.safetensors"))[:limit]
+    moved = [moves(one) for one in known.values()]
+    measured = list(dict.fromkeys(["age", "gender", *(name for name in moved if name in ATTRIBUTES)]))
+    paths = sorted(latents.rglob("*.latent.safetensors"))[:limit]
     people = [load_latent(path, model).to_w_plus(model) for path in paths]
     starts = [(latent, sight) for latent in people if (sight := look(model, latent, measured))]
     spreads = {name: float(np.std([sight.values[name] for _, sight in starts])) for name in measured}

@@ -70,7 +70,7 @@ def test_an_effect_is_what_a_deviation_adds(generator):
     assert found.moved("smile", 2.0) == 1 and found.faces == 4
 
 
-def test_faces_are_safe_until_one_in_ten_is_none(generator):
+def test_faces_are_safe_until_some_are_none(generator):
     direction = way(generator, 1.0)
     far = reach(generator, direction)[0]
     low, high = measured(generator, direction).safe

@@ -1,0 +1,49 @@
+"""The directions that come with generators."""
+
+import re
+
+import pytest
+
+from generators import load
+from inversion.attributes import ATTRIBUTES
+from inversion.directions.store import PACKAGED, SUFFIX, directions_for, load_directions
+
+NAMES = ("age", "gender", "smile", "mouth_open", "eye_open", "yaw", "pitch", "face_width", "light_side", "hair_dark")
+FILES = sorted(PACKAGED.glob(f"*{SUFFIX}"))
+
+
+def test_ffhq_and_portraits_have_some():
+    assert [file.name.removesuffix(SUFFIX) for file in FILES] == ["ffhq", "portraits"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_they_were_measured_and_move_most_what_they_are_named_after(file):
+    found = load_directions(file)
+    assert set(NAMES) <= set(found)
+    for name, one in found.items():
+        low, high = one.safe
+        assert low <= -1 and high >= 1, name
+        assert set(one.effects) == set(ATTRIBUTES) and one.effects[name] > 0
+        assert one.made["of"] == name and one.made["samples"] > 1900 and one.made["score"] > 0.2
+        assert one.effects[name] > 0.4 * one.made["spread"], "a deviation of w moves half of one of the attribute"
+        for other, measured in found.items():
+            if other != name:
+                besides = abs(one.effects[other]) / measured.made["spread"]
+                assert besides < 0.5 * one.effects[name] / one.made["spread"], (name, other)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_their_cards_tell_how_they_were_made_and_under_which_terms(file):
+    card = file.with_name(file.name.removesuffix(".safetensors") + ".md").read_text()
+    assert "latent directions learn -g" in card and "latent directions report -g" in card and "licence" in card
+    assert set(re.findall(r"^\| `(\w+)` \|", card, re.M)) == set(load_directions(file))
+
+
+def test_each_generator_gets_its_own(generator):
+    assert not directions_for(generator)
+    portraits = directions_for(load("portraits"))
+    assert set(NAMES) <= set(portraits) and {one.generator for one in portraits.values()} == {"portraits"}
+
+
+def test_ffhq_gets_its_own(ffhq):
+    assert {one.generator for one in directions_for(ffhq).values()} == {"ffhq"}
