@@ -65,9 +65,7 @@ class Plan:
         if len(names) < 2:
             raise click.UsageError("give two sources or more")
         if self.grandparents and (len(names) < 4 or len(names) % 2):
-            raise SettingsError(
-                f"{len(names)} sources came; grandparents are four, or two more for each more parent"
-            )
+            raise SettingsError(f"{len(names)} sources came; grandparents are four, or two more for each more parent")
         if not self.children and (self.by_region or self.mutation):
             raise SettingsError("--by-region and --mutation draw children; say how many with --children")
         parents, before = self.names(names)
