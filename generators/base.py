@@ -29,6 +29,7 @@ class Stage(NamedTuple):
     """The maps that a generator has after some of its layers, all of which lie alike on the picture."""
 
     maps: tuple[Tensor, ...]  # each (batch, channels, h, w)
+    used: int = 0  # styles from this one on decide the rest
     extent: float = 1.0  # of what they cover, in sides of the picture; above 1 where they have margins
 
 

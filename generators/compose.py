@@ -37,22 +37,27 @@ def compose(
     if not regions:
         return plain
     size = generator.check_inputs(ws, noise, resolution)
-    drawings = [generator.draw_in_stages(styles, noise, size) for styles in (ws, *(styles for _, styles in regions))]
-    masks = [mask.to(plain) for mask, _ in regions]
-    picture = averaged(together(drawings, masks), size)
+    masks, styles = [mask.to(plain) for mask, _ in regions], [ws, *(styles for _, styles in regions)]
+    picture = averaged(together([generator.draw_in_stages(one, noise, size) for one in styles], styles, masks), size)
     cover = sum(laid(mask, Stage((picture,)), size) for mask in masks)
     assert isinstance(cover, Tensor)
     return plain + (2 * cover).clamp(0, 1) * (picture - plain)
 
 
-def together(drawings: Sequence[Drawing], masks: Sequence[Mask]) -> Images:
-    """Lead drawings through their stages together: the first, and one for each mask."""
-    stages = [step(drawing, None) for drawing in drawings]
-    while isinstance(stages[0], Stage):
-        merged = merge([stage for stage in stages if isinstance(stage, Stage)], masks)
-        stages = [step(drawing, merged) for drawing in drawings]
-    (picture,) = merge([Stage((picture,)) for picture in stages if isinstance(picture, Tensor)], masks)
-    return picture
+def together(drawings: Sequence[Drawing], styles: Sequence[Styles], masks: Sequence[Mask]) -> Images:
+    """Lead drawings through their stages together: the first, and one for each mask.
+
+    Where styles differ no more in what is left, all go on alike, and so the first goes on for them.
+    """
+    running = list(range(len(drawings)))
+    stages = {i: step(drawings[i], None) for i in running}
+    while isinstance(first := stages[0], Stage):
+        merged = merge([s for s in stages.values() if isinstance(s, Stage)], [masks[i - 1] for i in running[1:]])
+        own = styles[0][:, first.used :]
+        running = [i for i in running if not i or bool((styles[i][:, first.used :] != own).any())]
+        stages = {i: step(drawings[i], merged) for i in running}
+    pictures = [Stage((picture,)) for picture in stages.values() if isinstance(picture, Tensor)]
+    return merge(pictures, [masks[i - 1] for i in running[1:]])[0]
 
 
 def step(drawing: Drawing, maps: tuple[Tensor, ...] | None) -> Stage | Images:

@@ -181,9 +181,10 @@ class MobileStyleGAN(Generator):
     def draw_in_stages(self, ws: Styles, noise: Noise, size: int) -> Drawing:
         small = self.preview is not None and size <= self.img_resolution // 4
         x = self.start.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        (x,) = yield Stage((self.first(x, ws[:, 0], noise[0]),))
+        (x,) = yield Stage((self.first(x, ws[:, 0], noise[0]),), 1)
         for i, block in enumerate(self.blocks[: len(self.blocks) - small]):
-            (x,) = yield Stage((block(x, ws[:, 3 * i + 1 : 3 * i + 4], noise[2 * i + 1 : 2 * i + 3]),))
+            x = block(x, ws[:, 3 * i + 1 : 3 * i + 4], noise[2 * i + 1 : 2 * i + 3])
+            (x,) = yield Stage((x,), 3 * i + 4)
         if small:
             assert self.preview is not None
             return self.preview(x, self.last_styles(ws)).float()

@@ -241,9 +241,9 @@ class StyleGAN2(Generator):
             x, image = block(x, image, ws[:, layer : layer + n + 1], noise[layer : layer + n])
             layer += n
             if image is None:
-                (x,) = yield Stage((x,))
+                (x,) = yield Stage((x,), layer)
                 continue
-            x, image = yield Stage((x, image))
+            x, image = yield Stage((x, image), layer)
             if image.shape[-1] == size:
                 return image
         assert image is not None  # the last block always has an RGB output

@@ -264,8 +264,8 @@ class StyleGAN3(Generator):
         self, ws: Styles, noise: Noise, size: int, transform: Float[Tensor, "*_ 3 3"] | None = None
     ) -> Drawing:
         x = self.input(ws[:, 0], transform)
-        for layer, w, after in zip(self.layers, ws[:, 1:].unbind(1), signals(self.config), strict=True):
-            (x,) = yield Stage((layer(x, w),), after.size / after.rate)
+        for i, (layer, after) in enumerate(zip(self.layers, signals(self.config), strict=True), 1):
+            (x,) = yield Stage((layer(x, ws[:, i]),), i + 1, after.size / after.rate)
         return x * self.config.output_scale
 
 

@@ -84,9 +84,24 @@ def test_a_smaller_picture_is_composed_as_well():
     assert torch.equal(small[:, :, 4:], generator.synthesis(a, noise, resolution=8)[:, :, 4:])
 
 
+def test_styles_that_differ_no_more_are_drawn_no_more(monkeypatch):
+    generator = tiny_mobile()
+    a, b, noise = two(generator)
+    early = torch.cat([b[:, :4], a[:, 4:]], dim=1)  # 4 and 8 px, of 4, 8 and 16
+    block, calls = type(generator.blocks[1]), []
+    whole = compose(generator, a, noise, [(corner(32), early)])
+    forward = block.forward
+    monkeypatch.setattr(block, "forward", lambda self, *args: calls.append(self) or forward(self, *args))
+    assert torch.equal(compose(generator, a, noise, [(corner(32), early)]), whole)
+    assert calls.count(generator.blocks[0]) == 3 and calls.count(generator.blocks[1]) == 2  # the plain one, and others
+    calls.clear()
+    compose(generator, a, noise, [(corner(32), b)])
+    assert calls.count(generator.blocks[1]) == 3
+
+
 def test_masks_are_laid_inside_of_margins():
     mask = torch.ones(1, 1, 8, 8)
-    inside = laid(mask, Stage((), 2.0), 16)
+    inside = laid(mask, Stage((), 0, 2.0), 16)
     assert inside[0, 0, 4:12, 4:12].min() == 1 and inside.sum() == 64
     assert torch.equal(laid(corner(8), Stage(()), 4), corner(4))
 
