@@ -9,6 +9,7 @@ from .edit.move import interpolate as interpolate
 from .edit.move import truncate as truncate
 from .errors import InversionError as InversionError
 from .errors import LatentError as LatentError
+from .files.deltas import tuned_for as tuned_for
 from .files.latent_file import export as export
 from .files.latent_file import load_latent as load_latent
 from .files.latent_file import save as save
@@ -21,4 +22,6 @@ from .latent import stack as stack
 from .latent import synthesize as synthesize
 from .loop import optimize as optimize
 from .target import load_target as load_target
+from .tuning.config import TuneConfig as TuneConfig
+from .tuning.tune import tune as tune
 from .watch import Watch as Watch

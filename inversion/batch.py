@@ -22,8 +22,8 @@ from inversion.files.outputs import Record, Report, Stems
 from inversion.files.outputs import stems as stems
 from inversion.inverter import Inversion, Inverter, Result
 from inversion.latent import at_a_time
-from inversion.tune.config import TuneConfig
-from inversion.tune.results import tuned_results
+from inversion.tuning.config import TuneConfig
+from inversion.tuning.results import tuned_results
 from inversion.watch import SILENT, Watch
 
 HOLE_FEATHER = 0.04  # of the crop's side, about what was filled in

@@ -15,11 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = {
     "generators": (
         "errors.py settings.py shapes.py storage.py device.py statistics.py base.py compose.py pictures/ unpickle/ "
-        "parts/ stylegan2.py stylegan3.py mobilestylegan.py autoencoder.py pca.py adapter.py checkpoints/ hub/ training/"
+        "parts/ stylegan2.py stylegan3.py mobilestylegan.py autoencoder.py pca.py adapter.py checkpoints/ hub/ "
+        "training/"
     ).split(),
     "inversion": (
         "errors.py config.py watch.py figure.py faces/ attributes/ latent.py target.py guess.py features.py metrics.py "
-        "losses.py loop.py edit/ files/ directions/ inverter.py tune/ batch.py library/ measures/ views/ commands/"
+        "losses.py loop.py edit/ files/ directions/ inverter.py tuning/ batch.py library/ measures/ views/ commands/"
     ).split(),
 }  # what comes first is imported, never the other way round; generators/ knows nothing of inversion/
 HEAVY = {"dlib", "lpips", "matplotlib", "imageio", "sklearn", "torchvision", "face_recognition_models"}

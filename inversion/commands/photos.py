@@ -14,7 +14,7 @@ from inversion.commands.settings import Grouped, grouped, option_of, options
 from inversion.commands.tables import objective_line, record_line
 from inversion.commands.terminal import bars, fail, say, tell
 from inversion.errors import SettingsError
-from inversion.tune.config import TuneConfig
+from inversion.tuning.config import TuneConfig
 
 if TYPE_CHECKING:
     from generators.base import Generator

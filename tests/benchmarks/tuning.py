@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from generators.base import Generator
     from inversion.inverter import Inversion
-    from inversion.tune.config import TuneConfig
+    from inversion.tuning.config import TuneConfig
 
 DIRECTION = ROOT.parent / "shared" / "directions" / "stylegan2-ffhq-age.pt"
 PX = 256
@@ -55,7 +55,7 @@ def main(
 ) -> None:
     """Tune each person's generator, and measure it."""
     from generators import load
-    from inversion.tune.config import TuneConfig
+    from inversion.tuning.config import TuneConfig
 
     model = load(generator)
     given = {"steps": steps, "locality": locality, "seed": seed}
@@ -88,9 +88,10 @@ def measure(
     model: "Generator", person: "Inversion", config: "TuneConfig", shift: "Tensor", keep: Path | None
 ) -> dict[str, Any]:
     """The measures of one person, before the tuning and after it."""
+    from generators.device import peak_memory_mb
     from inversion.latent import synthesize
     from inversion.metrics import compare
-    from inversion.tune.tune import steps_of, tuned_by
+    from inversion.tuning.tune import steps_of, tuned_by
 
     began, used = monotonic(), process_time()
     *_, last = steps_of(model, person.latent, person.target.image, config)
@@ -110,6 +111,7 @@ def measure(
         "age_effect_tuned": ages(moved),
         "around_db": around(model, tuned),
         "delta_share": len(tuned.delta.content) / size_of(model),
+        "peak_memory_mb": peak_memory_mb(),
         **times,
     }
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from generators.base import Generator, weights_of
 from generators.checkpoints.delta import LEFT, RIGHT
 from inversion.errors import SettingsError
-from inversion.tune.config import LARGEST_SHARE
+from inversion.tuning.config import LARGEST_SHARE
 
 Changes = dict[str, Tensor]
 

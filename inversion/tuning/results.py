@@ -10,8 +10,8 @@ from generators.base import Generator
 from inversion.inverter import Inversion, Result
 from inversion.latent import stack, synthesize
 from inversion.metrics import compare
-from inversion.tune.config import TuneConfig
-from inversion.tune.tune import TuneStep, steps_of, tuned_by
+from inversion.tuning.config import TuneConfig
+from inversion.tuning.tune import TuneStep, steps_of, tuned_by
 from inversion.watch import SILENT, Watch, last_of
 
 

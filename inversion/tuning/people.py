@@ -11,8 +11,8 @@ from generators.base import Generator, Noise
 from inversion.errors import SettingsError
 from inversion.latent import Latent, at_a_time, check_fits
 from inversion.losses import Candidate, Objective, TermContext, build, check_weights, objectives
-from inversion.tune.config import TuneConfig
-from inversion.tune.lowrank import Changes, LowRank
+from inversion.tuning.config import TuneConfig
+from inversion.tuning.lowrank import Changes, LowRank
 
 COARSE = 256  # px, which most steps compare
 SMALL = 32  # px, under which networks have nothing to see

@@ -10,10 +10,10 @@ from generators.base import weights_of
 from generators.checkpoints.delta import RIGHT
 from inversion.errors import SettingsError
 from inversion.latent import Latent, sample_latent, synthesize
-from inversion.tune.config import TuneConfig
-from inversion.tune.lowrank import LowRank, count, fitting_rank
-from inversion.tune.people import Best, People
-from inversion.tune.tune import steps_of, tune, tuned_by
+from inversion.tuning.config import TuneConfig
+from inversion.tuning.lowrank import LowRank, count, fitting_rank
+from inversion.tuning.people import Best, People
+from inversion.tuning.tune import steps_of, tune, tuned_by
 from tests.conftest import tiny_generator, tiny_mobile
 
 PIXEL = TuneConfig(steps=30, loss={"pixel": 1.0}, seed=3)
@@ -88,7 +88,7 @@ def test_faces_around_are_as_far_off_as_was_asked(plain, two):
 
 
 def test_people_take_turns_where_memory_allows_few(plain, two, monkeypatch):
-    monkeypatch.setattr("inversion.tune.people.at_a_time", lambda generator: 1)
+    monkeypatch.setattr("inversion.tuning.people.at_a_time", lambda generator: 1)
     steps = list(steps_of(plain, *two, replace(PIXEL, steps=20)))
     assert len(steps) == 41 and all(len(step.latent) == 1 for step in steps)
     assert torch.equal(steps[1].latent.code, two[0].code[1:]) and torch.equal(steps[2].latent.code, two[0].code[:1])
@@ -141,7 +141,7 @@ def test_a_rank_that_passes_a_tenth_of_the_model_is_lowered():
 
 
 def test_a_large_one_is_compared_small_first_and_whole_at_the_end(monkeypatch):
-    monkeypatch.setattr("inversion.tune.people.COARSE", 8)
+    monkeypatch.setattr("inversion.tuning.people.COARSE", 8)
     g = tiny_mobile()
     g.card["subject"] = "patterns"
     latent, images = sample_latent(g, seed=1), synthesize(g, sample_latent(g, seed=2))

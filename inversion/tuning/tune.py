@@ -16,9 +16,9 @@ from generators.base import Generator, weights_of
 from generators.checkpoints.delta import apply, delta_of
 from inversion.latent import Latent
 from inversion.loop import precision
-from inversion.tune.config import TuneConfig
-from inversion.tune.lowrank import Changes, LowRank, fitting_rank
-from inversion.tune.people import Best, Images, Losses, People, check_people, drawn
+from inversion.tuning.config import TuneConfig
+from inversion.tuning.lowrank import Changes, LowRank, fitting_rank
+from inversion.tuning.people import Best, Images, Losses, People, check_people, drawn
 
 RISE, FALL = 0.05, 0.5  # shares of the steps over which the rate rises and falls
 

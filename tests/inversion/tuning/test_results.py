@@ -7,8 +7,8 @@ from inversion.config import InvertConfig
 from inversion.errors import ImageError
 from inversion.inverter import Inversion, Inverter
 from inversion.latent import synthesize
-from inversion.tune.config import TuneConfig
-from inversion.tune.results import tuned_results
+from inversion.tuning.config import TuneConfig
+from inversion.tuning.results import tuned_results
 from inversion.watch import Watch
 from tests.conftest import picture, tiny_generator
 
