@@ -176,6 +176,10 @@ class Generator(nn.Module):
         """w before the mapping's last leaky ReLU, where it is about Gaussian (P of Zhu et al. 2020)."""
         return torch.where(w < 0, w / self.w_slope, w)
 
+    def bent(self, p: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
+        """w again, of what `unbent` gives."""
+        return torch.where(p < 0, p * self.w_slope, p)
+
     def sample_z(self, count: int, rng: torch.Generator) -> tuple[Gaussian, Labels]:
         """z ~ N(0, I), and classes, each as likely as any other; drawn on the CPU, so the same on every device."""
         z, device = torch.randn(count, self.z_dim, generator=rng), self.w_avg.device

@@ -20,6 +20,7 @@ class Statistics:
     mean: Float[Tensor, " w_dim"]
     outward: Float[Tensor, "w_dim w_dim"]  # a row for each axis, one standard deviation long
     inward: Float[Tensor, "w_dim w_dim"]  # its inverse
+    below: Float[Tensor, " w_dim"]  # the share of samples under zero, of each number
     spread: float  # root mean squared distance of a sample from the mean (Karras et al. 2020, appendix D)
 
     def enter(self, w: Float[Tensor, "*batch w_dim"]) -> Float[Tensor, "*batch w_dim"]:
@@ -41,5 +42,6 @@ def statistics_of(w: Float[Tensor, "count w_dim"]) -> Statistics:
         mean=exact.mean(dim=0).float().to(w.device),
         outward=(axes * deviations).T.float().to(w.device),
         inward=(axes / deviations).float().to(w.device),
+        below=(w < 0).float().mean(dim=0),
         spread=float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt()),
     )

@@ -1,6 +1,9 @@
 """A direction in W: what it changes, whose W it is of, and how far one may go along it.
 
 Its length is one standard deviation: that of samples of w along it. So strengths mean the same in every generator.
+
+Moves are made before the mapping's last leaky ReLU, where there is one: what lies below zero moves by a fifth. So w stays
+where samples are, also that of a photograph, which a straight line soon leaves: its faces get crusts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +30,9 @@ class Direction:
     """A named way through the latent space of one generator, or of all that share its W."""
 
     name: str
-    shift: Shift  # one standard deviation long, on the CPU; (1, w_dim), or a row for each style
+    shift: (
+        Shift  # what a strength of 1 adds before the last leaky ReLU: (1, w_dim), or a row for each style
+    )
     generator: str  # name
     sha256: str  # of the generator it was found in
     fingerprint: Fingerprint = ()
@@ -76,10 +81,15 @@ def move(
     check_direction(generator, direction)
     if layers is None and direction.band is not None:
         layers = layers_between(generator, *direction.band)
+    if strength == 0:
+        return latent
     if latent.space is LatentSpace.Z or layers is not None or not direction.everywhere:
         latent = latent.to_w_plus(generator)
     shift = direction.shift[0] if direction.everywhere else direction.shift
-    return apply_direction(latent, shift, strength, layers)
+    start = generator.unbent(latent.code)
+    moved = apply_direction(replace(latent, code=start), shift, strength, layers)
+    code = torch.where(moved.code == start, latent.code, generator.bent(moved.code))
+    return replace(moved, code=code)
 
 
 def deviation(generator: Generator, shift: Shift) -> float:
@@ -89,8 +99,18 @@ def deviation(generator: Generator, shift: Shift) -> float:
     return float((unit @ outward.T).norm(dim=1)[shift.any(dim=1).to(unit.device)].mean())
 
 
+def length_for(generator: Generator, vector: Shift) -> float:
+    """The length of a shift that moves samples of w by one of their standard deviations along it, in the mean.
+
+    What lies below zero moves less, so it is longer than that; the mean is of squares, over samples.
+    """
+    slope = 1 - (1 - generator.w_slope**2) * generator.statistics().below
+    weights = vector.to(slope).square().sum(dim=0)
+    return deviation(generator, vector) / float((weights * slope).sum() / weights.sum()) ** 0.5
+
+
 def direction_of(generator: Generator, name: str, vector: Shift, **about: Any) -> Direction:
-    """The direction of any vector, (1, w_dim) or (num_ws, w_dim), brought to a length of one standard deviation.
+    """The direction of any vector, (1, w_dim) or (num_ws, w_dim), brought to the length of one standard deviation.
 
     Of several rows the longest gets that length, and the others keep their shares. SettingsError for one of length
     zero, that is not finite, or that does not fit the generator.
@@ -105,7 +125,7 @@ def direction_of(generator: Generator, name: str, vector: Shift, **about: Any) -
     longest = float(vector.norm(dim=1).max())
     if not 0 < longest < float("inf"):
         raise SettingsError(f"the direction {name} is not finite, or zero everywhere; give another")
-    shift = vector * (deviation(generator, vector) / longest)
+    shift = vector * (length_for(generator, vector) / longest)
     return Direction(
         name=name,
         shift=shift,

@@ -3,7 +3,15 @@ import torch
 
 from generators.pca import PCA, PCAConfig
 from inversion.config import LatentSpace
-from inversion.directions.direction import Direction, check_direction, deviation, direction_of, move, opposite
+from inversion.directions.direction import (
+    Direction,
+    check_direction,
+    deviation,
+    direction_of,
+    length_for,
+    move,
+    opposite,
+)
 from inversion.directions.fingerprint import fingerprint, same_w
 from inversion.errors import DirectionError, SettingsError
 from inversion.latent import mean_latent, sample_latent, synthesize
@@ -19,17 +27,25 @@ def axis(generator, i=0):
     return torch.eye(generator.w_dim)[i : i + 1]
 
 
-def test_a_direction_is_one_standard_deviation_of_w_long(generator):
+def test_a_direction_moves_samples_by_one_standard_deviation(generator):
     direction = direction_of(generator, "x", 7 * axis(generator))
     w = generator.sample_w(10_000, seed=0)
-    assert torch.allclose(direction.shift.norm(), w[:, 0].std(), rtol=1e-3)
-    assert torch.allclose(torch.tensor(deviation(generator, axis(generator))), w[:, 0].std(), rtol=1e-3)
+    slopes = torch.where(w[:, 0] < 0, generator.w_slope, 1.0)  # what a small step does to each sample
+    assert generator.w_slope == 0.2
+    torch.testing.assert_close(direction.shift.norm() * slopes.square().mean().sqrt(), w[:, 0].std(), rtol=1e-3, atol=0)
+    assert deviation(generator, axis(generator)) == pytest.approx(float(w[:, 0].std()), rel=1e-3)
 
 
-def test_strengths_count_standard_deviations(generator):
+def test_where_the_mapping_ends_linearly_a_direction_is_a_standard_deviation_long(linear):
+    assert float(direction_of(linear, "x", axis(linear)).shift.norm()) == pytest.approx(1, rel=0.02)
+
+
+def test_strengths_are_added_before_the_last_leaky_relu(generator):
     direction, latent = direction_of(generator, "x", axis(generator)), sample_latent(generator)
     moved = move(generator, latent, direction, 1.5)
-    assert torch.allclose(moved.code - latent.code, 1.5 * direction.shift.expand_as(latent.code), atol=1e-6)
+    shifted = generator.unbent(moved.code) - generator.unbent(latent.code)
+    assert torch.allclose(shifted, 1.5 * direction.shift.expand_as(latent.code), atol=1e-5)
+    assert torch.equal(moved.code[:, :, 1:], latent.code[:, :, 1:])  # what does not move does not round
     back = move(generator, moved, opposite(direction), 1.5)
     assert torch.allclose(back.code, latent.code, atol=1e-5)
 
@@ -62,7 +78,7 @@ def test_of_several_rows_the_longest_is_one_deviation_and_empty_ones_stay(genera
     rows = torch.zeros(generator.num_ws, generator.w_dim)
     rows[1, 0], rows[2, 0] = 4.0, 2.0
     shift = direction_of(generator, "x", rows).shift
-    assert torch.allclose(shift[1].norm(), torch.tensor(deviation(generator, axis(generator))), rtol=1e-4)
+    assert torch.allclose(shift[1].norm(), torch.tensor(length_for(generator, axis(generator))), rtol=1e-4)
     assert torch.allclose(shift[2], shift[1] / 2) and not shift[0].any()
 
 
