@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inversion.commands.change import aged
 from inversion.commands.destination import Destination, Rendering, destination, write
 from inversion.commands.edits import name_of, opened
 from inversion.commands.options import OUT, PHOTO, SAVE, SEED, SHEET, with_generator
@@ -37,6 +38,10 @@ DRAWN = options(
         default=0.0,
         help="Step towards a random person, 0 to 1.  [0]",
     ),
+)
+AGED = options(
+    grouped(CHILDREN, "--age", type=click.FloatRange(0, 100), metavar="YEARS", help="How old they are, as measured."),
+    grouped(CHILDREN, "--sex", type=click.Choice(["female", "male"]), help="How they present.  [as it comes]"),
 )
 DIAL = options(*(grouped(FACE, f"--{name}", metavar="PERSON[=SHARE]", help=f"Whose {name}.") for name in DIALS))
 SHOWN = options(
@@ -149,7 +154,7 @@ def told(child: Any, number: int) -> dict[str, Any]:
     cls=Grouped, epilog="Example: latent blend mother.jpg father.jpg -o child.png --children 4 --eyes mother"
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@options(OUT, PHOTO, WEIGHTS, DRAWN, DIAL, SEED, SHOWN, SHEET, SAVE)
+@options(OUT, PHOTO, WEIGHTS, DRAWN, AGED, DIAL, SEED, SHOWN, SHEET, SAVE)
 @with_generator
 def blend(
     generator: "Generator",
@@ -160,6 +165,8 @@ def blend(
     resemblance: bool,
     tree: str | None,
     seed: int,
+    age: float | None,
+    sex: str | None,
     **more: Any,
 ) -> None:
     """Blend sources: their mean, or children.
@@ -174,7 +181,8 @@ def blend(
 
     dials = {name: text for name in DIALS if (text := more.pop(name)) is not None}
     drawn = {name: more.pop(name) for name in ("children", "weights", "grandparents", "by_region", "mutation")}
-    plan, things = Plan(**drawn, dials=dials, seed=seed), named(sources)
+    plan = Plan(**drawn, dials=dials, seed=seed, change=aged(generator, age, sex))
+    things = named(sources)
     to = destination(out, plan.children or 1, sheet, save_latents, kind="child", reads=[*sources, *things])
     plan.check([name_of(thing) for thing in things])
     shown = None if tree is None else tree_file(tree, to, [*sources, *things])

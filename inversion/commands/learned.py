@@ -9,7 +9,7 @@ import click
 from inversion.commands.destination import check_place, check_reads
 from inversion.commands.edits import opened
 from inversion.commands.options import DIRECTIONS, FILE, JSON, PHOTO, SEED, with_generator
-from inversion.commands.settings import Grouped, grouped, options, options_of
+from inversion.commands.settings import Grouped, Names, grouped, options, options_of
 from inversion.commands.tables import effect_record, effects_table
 from inversion.commands.terminal import Bars, tell, wants_json
 from inversion.directions.config import LearnConfig
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 
 TRUNCATION = 0.8  # of the samples that effects are measured on
 FUNCTIONS, EXAMPLES = "From what a function says of samples", "From examples"
-
-
-class Names(click.ParamType):
-    """Names with commas between them."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 @click.command(

@@ -99,6 +99,15 @@ class Settings(click.ParamType):
         return found
 
 
+class Names(click.ParamType):
+    """Names with commas between them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
 def options(*all_of_them: Callable) -> Callable:
     """Several options as one decorator."""
 

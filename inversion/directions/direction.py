@@ -2,8 +2,8 @@
 
 Its length is one standard deviation: that of samples of w along it. So strengths mean the same in every generator.
 
-Moves are made before the mapping's last leaky ReLU, where there is one: what lies below zero moves by a fifth. So w stays
-where samples are, also that of a photograph, which a straight line soon leaves: its faces get crusts.
+Moves are made before the mapping's last leaky ReLU, where there is one: what lies below zero moves by a fifth. So w
+stays where samples are, also that of a photograph, which a straight line soon leaves: its faces get crusts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,7 @@ class Direction:
     """A named way through the latent space of one generator, or of all that share its W."""
 
     name: str
-    shift: (
-        Shift  # what a strength of 1 adds before the last leaky ReLU: (1, w_dim), or a row for each style
-    )
+    shift: Shift  # what a strength of 1 adds before the last leaky ReLU: (1, w_dim), or a row for each style
     generator: str  # name
     sha256: str  # of the generator it was found in
     fingerprint: Fingerprint = ()

@@ -31,6 +31,12 @@ OUTLINES = {  # landmarks of outlines, then how far they are grown and fade, in 
 REGIONS = (*OUTLINES, "jaw", "hair", "face", "skin", "background")
 
 
+def check_regions(names: Iterable[str]) -> None:
+    """SettingsError for the first of names that is no region."""
+    if unknown := [name for name in names if name not in REGIONS]:
+        raise SettingsError(f"no region is called {unknown[0]!r}; there are {', '.join(REGIONS)}")
+
+
 def regions_of(points: Float[np.ndarray, "68 2"], size: int, names: Iterable[str] = REGIONS) -> dict[str, Mask]:
     """The masks of some regions of a face whose landmarks lie so in a picture of size x size pixels.
 
@@ -38,8 +44,7 @@ def regions_of(points: Float[np.ndarray, "68 2"], size: int, names: Iterable[str
     brows and mouth; background is what is neither face nor hair. SettingsError for a region that is not known.
     """
     names = list(names)
-    if unknown := [name for name in names if name not in REGIONS]:
-        raise SettingsError(f"no region is called {unknown[0]!r}; there are {', '.join(REGIONS)}")
+    check_regions(names)
     unit = float(np.linalg.norm(points[36:42].mean(axis=0) - points[42:48].mean(axis=0)))
     if not unit > 0:
         raise FaceError("the eyes lie on one place; regions need a face")

@@ -18,7 +18,7 @@ NAMES = ("smile", "yaw", "pitch")
 
 @pytest.fixture(scope="module")
 def generator():
-    return tiny_generator()
+    return tiny_generator(mapping_linear=True)  # moves are straight lines of w
 
 
 @pytest.fixture(autouse=True)
