@@ -75,11 +75,14 @@ class Change:
     def aimed(self, latent: "Latent", name: str) -> "tuple[Latent, dict[str, Any]]":
         """The latent moved until its attributes are measured as wanted, one after the other, and what was reached."""
         from inversion.directions.apply import Aim, reach
+        from inversion.directions.undo import moves
 
         told: dict[str, Any] = {}
         for what, target in self.targets.items():
-            aim, attribute = Aim(target=target, within=self.within), attribute_of(self.known[what])
-            found = reach(self.generator, latent, self.known[what], attribute, aim, layers=self.layers)
+            direction = self.known[what]
+            effect = direction.effects.get(moves(direction))
+            aim = Aim(target=target, within=self.within, rises=None if effect is None else effect > 0)
+            found = reach(self.generator, latent, direction, attribute_of(direction), aim, layers=self.layers)
             latent = found.latent
             told[what] = {"strength": found.strength, "value": found.value, "identity": found.identity}
             told[what]["why"] = found.why

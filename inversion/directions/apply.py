@@ -60,6 +60,7 @@ class Aim:
     target: float  # of the attribute
     within: float = SAME_PERSON  # the largest identity distance from the start
     furthest: float = FURTHEST  # standard deviations
+    rises: bool | None = None  # tells if the attribute rises along the direction; None: looked at from the start
 
 
 def reach(
@@ -87,8 +88,9 @@ def reach(
         raise FaceError("no face is seen in the rendering, so nothing can be measured there; invert it with more steps")
     if start.value == aim.target:
         return start
-    sign = first.sign(start, up=aim.target > start.value)
-    inside, outside = start, None
+    sign = first.sign(start, aim, up=aim.target > start.value)
+    inside = nearest = start
+    outside = None
     why = "range"
     for index in range(1, round(aim.furthest / STRIDE) + 1):
         seen = first.at(sign * STRIDE * index)
@@ -99,9 +101,10 @@ def reach(
         if outside is not None:
             break
         inside = seen if seen is not None else inside
+        nearest = min(nearest, inside, key=lambda one: abs(one.value - aim.target))
     if outside is None:
-        return replace(inside, why=why)
-    return first.halved(inside, outside, aim, up=aim.target > start.value, why=why)
+        return replace(nearest, why=why)
+    return first.halved(inside, outside, aim, nearest, up=aim.target > start.value, why=why)
 
 
 class Look:
@@ -130,15 +133,16 @@ class Look:
         apart = None if face is None or self.face is None else float(np.linalg.norm(face - self.face))
         return Reached(moved, strength, float(value), apart, "reached")
 
-    def sign(self, start: Reached, *, up: bool) -> int:
+    def sign(self, start: Reached, aim: Aim, *, up: bool) -> int:
         """The way along the direction that changes the attribute as wanted."""
+        if aim.rises is not None:
+            return 1 if aim.rises == up else -1
         seen = [self.at(strength) for strength in (STRIDE, -STRIDE)]
         values = [start.value if one is None else one.value for one in seen]
         return 1 if (values[0] >= values[1]) == up else -1
 
-    def halved(self, inside: Reached, outside: float, aim: Aim, *, up: bool, why: str) -> Reached:
+    def halved(self, inside: Reached, outside: float, aim: Aim, best: Reached, *, up: bool, why: str) -> Reached:
         """Between a strength that does not go far enough and one that goes too far: the nearest allowed to the aim."""
-        best = inside
         for _ in range(HALVINGS):
             middle = (inside.strength + outside) / 2
             seen = self.at(middle)
