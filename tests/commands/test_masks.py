@@ -30,7 +30,9 @@ def test_a_mask_is_told_and_part_of_the_cache(latent, photos, tmp_path):
     (again,) = objects(latent(*args, "--mask", "0,0,12,12"))
     assert again["seconds"] == masked["seconds"] != whole["seconds"]  # from the cache
     records = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert records[-1]["left_out"] == 0.25
+    assert records[-1]["left_out"] == 0.25 and records[-1]["filled"] == "a.filled.png"
+    filled, target = pixels(masked["filled"]), pixels(tmp_path / "out" / "a.target.png")
+    assert np.array_equal(filled[9:, 9:], target[9:, 9:]) and not np.array_equal(filled[:8, :8], target[:8, :8])
 
 
 def test_a_mask_that_does_not_fit_is_one_line(latent, photos, tmp_path):
