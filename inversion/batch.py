@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 from PIL import Image
 
 from generators.base import Generator
@@ -16,12 +18,14 @@ from generators.pictures.image import to_pil, write_image
 from generators.pictures.sources import Picture
 from generators.storage import alone_in, check_folder
 from inversion.errors import ImageError, InversionError, WriteError
+from inversion.faces.align import Alignment
 from inversion.faces.paste import paste_back
 from inversion.files.latent_file import save
 from inversion.files.outputs import Record, Report, Stems
 from inversion.files.outputs import stems as stems
 from inversion.inverter import Inversion, Inverter, Result
 from inversion.latent import at_a_time
+from inversion.target import Target
 from inversion.tuning.config import TuneConfig
 from inversion.tuning.results import tuned_results
 from inversion.watch import SILENT, Watch
@@ -32,8 +36,8 @@ OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # refusals that the next pho
 
 @dataclass(frozen=True)
 class Also:
-    """Further pictures of an inversion: STEM.pasted.png, the photograph with the face put back, and STEM.compared.png,
-    the crop beside the reconstruction."""
+    """Further pictures of an inversion: STEM.pasted.png, the photograph with the face put back; STEM.compared.png, the
+    crop beside the reconstruction; and, of a masked one always, STEM.filled.png, the crop with what was filled in."""
 
     paste: bool = False
     compare: bool = False
@@ -45,6 +49,10 @@ class Also:
             path = stem.with_name(f"{stem.name}.compared.png")
             write_image(torch.cat([found.target.image, found.image], dim=3), path)
             wrote["compared"] = str(path)
+        if found.target.kept is not None:
+            path = stem.with_name(f"{stem.name}.filled.png")
+            write_image(filled(found), path)
+            wrote["filled"] = str(path)
         if self.paste:
             path = stem.with_name(f"{stem.name}.pasted.png")
             content = photo.content()
@@ -56,13 +64,24 @@ class Also:
 
 def pasted(found: Inversion, photo: Image.Image) -> Image.Image:
     """The photograph with its reconstructed face; of a masked one only what was filled in is put there."""
-    alignment, kept = found.target.alignment, found.target.kept
+    alignment = found.target.alignment
     if alignment is None:
         raise ImageError("no face was cut out of the photograph, so that none can be put back; align it")
-    if kept is None:
+    if found.target.kept is None:
         return paste_back(photo, to_pil(found.image), alignment)
-    hole = ~kept[0, 0].cpu().numpy()
-    return paste_back(photo, to_pil(found.image), alignment, HOLE_FEATHER, inside=hole)
+    return paste_back(photo, to_pil(found.image), alignment, HOLE_FEATHER, inside=hole(found.target))
+
+
+def filled(found: Inversion) -> Image.Image:
+    """The crop with what was filled in, and else as it was."""
+    crop, side = to_pil(found.target.image), float(found.image.shape[-1])
+    whole = Alignment(quad=((0.0, 0.0), (0.0, side), (side, side), (side, 0.0)), photo_size=crop.size, face=1, faces=1)
+    return paste_back(crop, to_pil(found.image), whole, HOLE_FEATHER, inside=hole(found.target))
+
+
+def hole(target: Target) -> Bool[np.ndarray, "height width"] | None:
+    """The pixels of a target that were filled in; None where none were."""
+    return None if target.kept is None else ~target.kept[0, 0].cpu().numpy()
 
 
 def invert_files(

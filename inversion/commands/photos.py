@@ -60,8 +60,9 @@ def invert(
 
     PHOTO is a file, a folder or a zip for all pictures in it, or - for standard input.
 
-    Writes STEM.latent.safetensors, STEM.png (the reconstruction), STEM.target.png and report.json. Ctrl-C keeps the
-    best so far. What was found is kept in $LATENT_CACHE, for the other commands and for the next time.
+    Writes STEM.latent.safetensors, STEM.png (the reconstruction), STEM.target.png and report.json; with --mask also
+    STEM.filled.png. Ctrl-C keeps the best so far. What was found is kept in $LATENT_CACHE, for the other commands and
+    for the next time.
 
     With --tune one generator is tuned for all that are named, and *.delta.safetensors keeps its change beside the
     latents: all commands draw them by it. People that are to be blended are tuned together.

@@ -45,7 +45,7 @@ def paste_back(
 
     feather: width of the soft edge as a fraction of the crop, 0 (hard) to 0.5. instead_of: the rendering that the crop
     is an edit of: what the edit changed is carried over to the photograph, whose detail stays (`transferred`); equal
-    pictures change nothing. inside: the crop's pixels that are to come from it, of which the soft edge lies outside;
+    pictures change nothing. inside: the crop's pixels that are to come from it, with the soft edge about them;
     None: all, the soft edge inside. match: the crop's colours take those of the photograph at the border.
 
     SettingsError for another feather, ImageError if the photograph has another size than the one that was aligned.
@@ -118,7 +118,7 @@ def _uncut(crop: Image.Image, alignment: Alignment, box: tuple[int, int, int, in
 def _soft_mask(side: int, feather: float, inside: Bool[np.ndarray, "size size"] | None = None) -> Image.Image:
     """One inside, falling smoothly to zero at the edge of the crop, or beyond what is inside; float."""
     edge = np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5) / side
-    ramp = smoothstep(edge / feather) if feather else np.ones(side)
+    ramp = smoothstep(edge / feather) if feather and inside is None else np.ones(side)
     mask = np.outer(ramp, ramp)
     if inside is not None:
         mask = np.minimum(mask, _about(np.asarray(Image.fromarray(inside).resize((side, side))), feather))

@@ -13,9 +13,9 @@ from inversion.files.latent_file import header_of
 
 Record = dict[str, object]
 LATENT = ".latent.safetensors"
-ENDS = (".png", ".target.png", ".compared.png", ".pasted.png", LATENT)  # of the files of one photograph
+ENDS = (".png", ".target.png", ".compared.png", ".filled.png", ".pasted.png", LATENT)  # of the files of one photograph
 REPORT = "report.json"
-PATHS = ("file", "latent", "pasted", "compared", "delta")  # of a record
+PATHS = ("file", "latent", "filled", "pasted", "compared", "delta")  # of a record
 NUMBER = 7  # bytes that are left for a number behind a stem
 
 
