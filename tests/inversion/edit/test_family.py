@@ -111,7 +111,7 @@ def test_refusals(generator):
     nan = float("nan")
     for settings in [{"concentration": 0.0}, {"concentration": nan}, {"least_share": 1.5}, {"least_share": -0.1}]:
         with pytest.raises(SettingsError, match="give a number"):
-            ChildConfig(**settings)
+            ChildConfig(**settings)  # type: ignore[arg-type]
 
 
 def test_the_least_share_is_larger_where_mixtures_would_ghost(generator, monkeypatch):
