@@ -3,6 +3,8 @@ from .config import InvertConfig as InvertConfig
 from .config import LatentSpace as LatentSpace
 from .config import recipe as recipe
 from .edit.family import children as children
+from .edit.family import partner as partner
+from .edit.local import local as local
 from .edit.mix import blend as blend
 from .edit.mix import mix as mix
 from .edit.move import interpolate as interpolate

@@ -35,8 +35,8 @@ DRAWN = options(
         CHILDREN,
         "--mutation",
         type=click.FloatRange(0, 1),
-        default=0.0,
-        help="Step towards a random person, 0 to 1.  [0]",
+        metavar="SHARE",
+        help="How far each moves towards a random person, 0 to 1.  [0.2]",
     ),
 )
 AGED = options(
@@ -58,7 +58,7 @@ class Plan:
     weights: tuple[float, ...] | None = None  # of each parent
     grandparents: bool = False  # those who are given are the parents' parents
     by_region: bool = False
-    mutation: float = 0.0
+    mutation: float | None = None  # as ChildConfig has it
     dials: dict[str, str] = field(default_factory=dict)  # region -> whose, as it was written
     seed: int = 0
     change: "Callable[[Latent], Latent]" = lambda child: child  # moves the whole of every child, as a direction would
@@ -71,7 +71,7 @@ class Plan:
             raise click.UsageError("give two sources or more")
         if self.grandparents and (len(names) < 4 or len(names) % 2):
             raise SettingsError(f"{len(names)} sources came; grandparents are four, or two more for each more parent")
-        if not self.children and (self.by_region or self.mutation):
+        if not self.children and (self.by_region or self.mutation is not None):
             raise SettingsError("--by-region and --mutation draw children; say how many with --children")
         parents, before = self.names(names)
         normalized(self.weights or [1.0] * len(parents), len(parents))
@@ -121,7 +121,8 @@ class Plan:
         traits = self.traits([one.label for one in parents], [one.label for one in before])
         latents = [one.latent for one in parents]
         if self.children:
-            config = ChildConfig(dominance=self.weights, mutation=self.mutation, by_region=self.by_region)
+            config = ChildConfig(dominance=self.weights, by_region=self.by_region)
+            config = config if self.mutation is None else replace(config, mutation=self.mutation)
             more = {"traits": traits, "ancestors": [one.latent for one in before], "change": self.change}
             drawn = family(generator, latents, count=self.children, seed=self.seed, config=config, **more)
             return [Rendering(f"child {i}", one.latent, told(one, i)) for i, one in enumerate(drawn, 1)]

@@ -34,7 +34,7 @@ class ChildConfig:
     least_share: float | None = None  # every parent has at least this part of its mean share at each resolution, in
     # [0, 1]; None: 0.25, or 0.7 where the generator lays out pictures linearly, whose mixtures ghost with less
     dominance: tuple[float, ...] | None = None  # what each parent counts; None: all the same
-    mutation: float = 0.0  # how far each child is moved towards a random person, in [0, 1]
+    mutation: float = 0.2  # how far each child is moved towards a random person, in [0, 1], so that it is somebody
     by_region: bool = False  # eyes, nose, mouth, jaw and hair draw shares of their own as well
 
     def __post_init__(self) -> None:

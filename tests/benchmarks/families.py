@@ -80,9 +80,9 @@ def main(
         for i, (a, b) in enumerate(pairs[:families])
     ]
     figures = {
-        **measure_children(model, people, pairs[:families], drawn),
-        **measure_dials(model, people, pairs[:dials], seed),
-        **measure_partners(model, people, pairs[:partners], seed),
+        **(measure_children(model, people, pairs[:families], drawn) if families else {}),
+        **(measure_dials(model, people, pairs[:dials], seed) if dials else {}),
+        **(measure_partners(model, people, pairs[:partners], seed) if partners else {}),
     }
     report(f"{generator}: {len(people)} people, pairs drawn with seed {seed}", figures, as_json)
     if sheet is not None:
@@ -121,13 +121,14 @@ def measure_children(model: "Generator", people: People, pairs: Pairs, drawn: "l
             away = [d for other in others if (d := distance(one, other)) is not None]
             if None not in to and away:
                 worst = max(d for d in to if d is not None)
-                nearer.append(float(sum(d > worst for d in away) >= 0.9 * len(away)))
+                nearer.append(sum(d > worst for d in away) / len(away))
                 further.append(worst)
     return {
         "families": len(pairs),
         "children": len(faces),
         "children_with_face": mean(faces),
-        "nearer_to_both_parents_than_90_percent": mean(nearer),
+        "unrelated_further_than_both_parents": median(nearer),
+        "nearer_to_both_parents_than_90_percent": mean([float(share >= 0.9) for share in nearer]),
         "identity_further_parent": median(further),
         "explained_by_parents": median(shares),
         "siblings_identity": median([d for d in apart if d is not None]),

@@ -133,10 +133,10 @@ def test_what_does_not_fit_is_refused(generator, people):
 
 def test_dominance_moves_the_shares(generator):
     parents = [Latent(torch.full((1, 6, 8), v), LatentSpace.W_PLUS, generator.sample_noise(1, 0)) for v in (0.0, 1.0)]
-    many = family(generator, parents, count=60, config=ChildConfig(dominance=(3.0, 1.0)))
+    many = family(generator, parents, count=60, config=ChildConfig(dominance=(3.0, 1.0), mutation=0.0))
     share = np.mean([child.latent.code.mean().item() for child in many])
     assert 0.2 < share < 0.3
-    alone = family(generator, parents, count=5, config=ChildConfig(dominance=(0.0, 1.0)))
+    alone = family(generator, parents, count=5, config=ChildConfig(dominance=(0.0, 1.0), mutation=0.0))
     assert all(torch.equal(child.latent.code, torch.ones(1, 6, 8)) for child in alone)
     with pytest.raises(SettingsError, match="3 weights came for 2"):
         family(generator, parents, count=1, config=ChildConfig(dominance=(1.0, 1.0, 1.0)))
