@@ -92,7 +92,7 @@ class Change:
         return latent, told
 
     def inside(self, before: "Latent", after: "Latent") -> "Latent":
-        """What has changed inside of the regions and the mask, and nothing outside; all of it where none is named."""
+        """Keep what has changed inside of the regions and the mask, and nothing outside; all where none is named."""
         from inversion.edit.local import face_regions, local
         from inversion.faces.regions import read_mask
 

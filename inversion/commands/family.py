@@ -175,8 +175,7 @@ def blend(
     The mean is weighted. Children draw how much of each parent they take at each resolution, so that siblings differ;
     weights say who counts more. Of two sources the first is the mother, the second the father.
 
-    Several children in one file come as a sheet, after their parents; in a folder/ as numbered files. --json tells
-    the shares.
+    Several children in one file come as a sheet after their parents, in a folder/ as files; --json tells the shares.
     """
     from inversion.files.named import named
 
@@ -186,9 +185,9 @@ def blend(
     things = named(sources)
     to = destination(out, plan.children or 1, sheet, save_latents, kind="child", reads=[*sources, *things])
     plan.check([name_of(thing) for thing in things])
-    shown = None if tree is None else tree_file(tree, to, [*sources, *things])
+    shown = tree and tree_file(tree, to, [*sources, *things])
     latents = opened(generator, things, **more)
-    given = [Rendering(name_of(thing), latent) for thing, latent in zip(things, latents, strict=True)]
+    given = [Rendering(name, latent) for name, latent in zip(map(name_of, things), latents, strict=True)]
     parents, before = plan.parents(generator, given), given if plan.grandparents else []
     made = plan.made(generator, parents, before)
     if resemblance or shown is not None:

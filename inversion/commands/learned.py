@@ -75,11 +75,15 @@ def learn_directions(
         found = [from_examples(generator, having, lacking, table, name=name, out=out, seed=seed, **photo)]
     save_directions(found, out)
     for one in found:
-        made = one.made
-        what = "R²" if made["method"] == "ridge" else "told right"
-        line = f"{one.name:<16} {what} {made['score']:.3f} of {made['samples']}"
-        own = f", {made['own']:.0%} its own" if made.get("not") else ""
-        tell({"file": str(out), "name": one.name, **made}, line + own)
+        tell({"file": str(out), "name": one.name, **one.made}, learned_line(one))
+
+
+def learned_line(direction: "Direction") -> str:
+    """How well what a direction was learned from can be told from codes."""
+    made = direction.made
+    what = "R²" if made["method"] == "ridge" else "told right"
+    own = f", {made['own']:.0%} its own" if made.get("not") else ""
+    return f"{direction.name:<16} {what} {made['score']:.3f} of {made['samples']}{own}"
 
 
 def from_functions(
@@ -178,13 +182,9 @@ def report(
     """
     from inversion.attributes.table import ATTRIBUTES
     from inversion.directions.effects import measure_effects, with_effect
-    from inversion.directions.store import check_out, chosen, directions_for, save_directions
+    from inversion.directions.store import chosen, directions_for, save_directions
 
-    if out is not None:
-        check_out(out)
-        check_reads([out], files)
-    if sheet is not None:
-        check_place(sheet)
+    check_results(out, sheet, files)
     known = directions_for(generator, files)
     wanted = [chosen(known, name, generator) for name in names or sorted(known)]
     others = [chosen(known, name, generator) for name in away or ()]
@@ -194,15 +194,25 @@ def report(
         wanted = undone(generator, latents, wanted, others)
     effects = measure_effects(generator, latents, wanted, measured, watch=Bars())
     found = [with_effect(one, effect) for one, effect in zip(wanted, effects, strict=True)]
-    for one, effect in zip(found, effects, strict=True):
-        if wants_json():
-            tell(effect_record(one, effect), "")
+    for one, effect in zip(found, effects, strict=True) if wants_json() else ():
+        tell(effect_record(one, effect), "")
     if not wants_json():
         click.echo(effects_table(effects))
     if out is not None:
         save_directions(found, out)
     if sheet is not None:
         write_sheet(generator, latents, found, sheet)
+
+
+def check_results(out: Path | None, sheet: str | None, reads: Sequence[Path]) -> None:
+    """Refuse, before the work starts, files that could not be written."""
+    from inversion.directions.store import check_out
+
+    if out is not None:
+        check_out(out)
+        check_reads([out], reads)
+    if sheet is not None:
+        check_place(sheet)
 
 
 def faces(generator: "Generator", sources: Sequence[str], count: int, seed: int, **photo: Any) -> "list[Latent]":

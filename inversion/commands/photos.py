@@ -73,14 +73,12 @@ def invert(
     from inversion.inverter import Inverter
 
     found = wanted(photos, out)
-    if paste and not (align and generator.subject == "face"):
-        raise click.UsageError("--paste puts faces back where they were cut out; leave --no-align out")
-    check_films(film, generator, [*photos, *found])
+    check_pictures(generator, [*photos, *found], film=film, paste=paste, align=align)
     start, tuning = start_of(init, generator, settings), tuning_of(generator, tune, settings)
     config = config_of(generator, recipe, **settings)
     cache = None if film else cache_folder("inversions")  # a search that is to be seen has to be done
-    kept = {"init": start, "budget": budget, "batch": batch, "cache": cache, "mask": mask}
-    inverter = Inverter(generator, config, recipe, align=align, face=face, **kept)
+    cut = {"align": align, "face": face, "mask": mask}
+    inverter = Inverter(generator, config, recipe, init=start, budget=budget, batch=batch, cache=cache, **cut)
     say(objective_line(config.loss))
     more = {"spare": [] if init is None else [init], "also": Also(paste, compare), "tuning": tuning}
     do(inverter, found, out, film, more)
@@ -98,10 +96,14 @@ def wanted(photos: Sequence[str], out: Path) -> "list[Picture]":
     return found
 
 
-def check_films(film: str | None, generator: "Generator", photos: "Sequence[str | Picture]") -> None:
-    """Refuse a film that could not be made, before the search."""
+def check_pictures(
+    generator: "Generator", photos: "Sequence[str | Picture]", *, film: str | None, paste: bool, align: bool
+) -> None:
+    """Refuse a film, or a face put back, that could not be made, before the search."""
     from inversion.views.video import check_film
 
+    if paste and not (align and generator.subject == "face"):
+        raise click.UsageError("--paste puts faces back where they were cut out; leave --no-align out")
     if film is None:
         return
     if sum(not isinstance(photo, str) for photo in photos) != 1:

@@ -88,23 +88,7 @@ def reach(
         raise FaceError("no face is seen in the rendering, so nothing can be measured there; invert it with more steps")
     if start.value == aim.target:
         return start
-    sign = first.sign(start, aim, up=aim.target > start.value)
-    inside = nearest = start
-    outside = None
-    why = "range"
-    for index in range(1, round(aim.furthest / STRIDE) + 1):
-        seen = first.at(sign * STRIDE * index)
-        if seen is None or (seen.identity or 0.0) > aim.within:
-            outside, why = sign * STRIDE * index, "identity"
-        elif (seen.value >= aim.target) == (aim.target > start.value):
-            outside, why = seen.strength, "reached"
-        if outside is not None:
-            break
-        inside = seen if seen is not None else inside
-        nearest = min(nearest, inside, key=lambda one: abs(one.value - aim.target))
-    if outside is None:
-        return replace(nearest, why=why)
-    return first.halved(inside, outside, aim, nearest, up=aim.target > start.value, why=why)
+    return first.marched(start, aim, up=aim.target > start.value)
 
 
 class Look:
@@ -140,6 +124,20 @@ class Look:
         seen = [self.at(strength) for strength in (STRIDE, -STRIDE)]
         values = [start.value if one is None else one.value for one in seen]
         return 1 if (values[0] >= values[1]) == up else -1
+
+    def marched(self, start: Reached, aim: Aim, *, up: bool) -> Reached:
+        """Strides from the start until the aim is passed, or what ends it before."""
+        sign = self.sign(start, aim, up=up)
+        inside = nearest = start
+        for index in range(1, round(aim.furthest / STRIDE) + 1):
+            seen = self.at(sign * STRIDE * index)
+            if seen is None or (seen.identity or 0.0) > aim.within:
+                return self.halved(inside, sign * STRIDE * index, aim, nearest, up=up, why="identity")
+            if (seen.value >= aim.target) == up:
+                return self.halved(inside, seen.strength, aim, nearest, up=up, why="reached")
+            inside = seen
+            nearest = min(nearest, seen, key=lambda one: abs(one.value - aim.target))
+        return replace(nearest, why="range")
 
     def halved(self, inside: Reached, outside: float, aim: Aim, best: Reached, *, up: bool, why: str) -> Reached:
         """Between a strength that does not go far enough and one that goes too far: the nearest allowed to the aim."""
