@@ -17,6 +17,7 @@ from inversion.directions.config import LearnConfig
 if TYPE_CHECKING:
     from generators.base import Generator
     from inversion.directions.direction import Direction
+    from inversion.directions.effects import Effect
     from inversion.latent import Latent
 
 TRUNCATION = 0.8  # of the samples that effects are measured on
@@ -84,11 +85,15 @@ def learn_directions(
         found = [from_examples(generator, having, lacking, table, name=name, out=out, seed=seed, **photo)]
     save_directions(found, out)
     for one in found:
-        made = one.made
-        what = "R²" if made["method"] == "ridge" else "told right"
-        line = f"{one.name:<16} {what} {made['score']:.3f} of {made['samples']}"
-        own = f", {made['own']:.0%} its own" if made.get("not") else ""
-        tell({"file": str(out), "name": one.name, **made}, line + own)
+        tell({"file": str(out), "name": one.name, **one.made}, learned_line(one))
+
+
+def learned_line(direction: "Direction") -> str:
+    """How well a direction was learned."""
+    made = direction.made
+    what = "R²" if made["method"] == "ridge" else "told right"
+    own = f", {made['own']:.0%} its own" if made.get("not") else ""
+    return f"{direction.name:<16} {what} {made['score']:.3f} of {made['samples']}{own}"
 
 
 def from_functions(
@@ -198,20 +203,22 @@ def report(
     wanted = [chosen(known, name, generator) for name in names or sorted(known)]
     others = [chosen(known, name, generator) for name in away or ()]
     latents = faces(generator, sources, count, seed, **photo)
-    measured = list(attributes or ATTRIBUTES)
-    if others:
-        wanted = undone(generator, latents, wanted, others)
-    effects = measure_effects(generator, latents, wanted, measured, watch=Bars())
+    wanted = undone(generator, latents, wanted, others) if others else wanted
+    effects = measure_effects(generator, latents, wanted, list(attributes or ATTRIBUTES), watch=Bars())
     found = [with_effect(one, effect) for one, effect in zip(wanted, effects, strict=True)]
-    for one, effect in zip(found, effects, strict=True):
-        if wants_json():
-            tell(effect_record(one, effect), "")
-    if not wants_json():
-        click.echo(effects_table(effects))
+    tell_effects(found, effects)
     if out is not None:
         save_directions(found, out)
     if sheet is not None:
         write_sheet(generator, latents, found, sheet)
+
+
+def tell_effects(found: "Sequence[Direction]", effects: "Sequence[Effect]") -> None:
+    """A table of what was measured, or a record for each direction."""
+    if not wants_json():
+        return click.echo(effects_table(effects))
+    for one, effect in zip(found, effects, strict=True):
+        tell(effect_record(one, effect), "")
 
 
 def faces(generator: "Generator", sources: Sequence[str], count: int, seed: int, **photo: Any) -> "list[Latent]":
