@@ -17,6 +17,7 @@ from inversion.directions.config import LearnConfig
 if TYPE_CHECKING:
     from generators.base import Generator
     from inversion.directions.direction import Direction
+    from inversion.directions.effects import Effect
     from inversion.latent import Latent
 
 TRUNCATION = 0.8  # of the samples that effects are measured on
@@ -79,7 +80,7 @@ def learn_directions(
 
 
 def learned_line(direction: "Direction") -> str:
-    """How well what a direction was learned from can be told from codes."""
+    """How well a direction was learned."""
     made = direction.made
     what = "R²" if made["method"] == "ridge" else "told right"
     own = f", {made['own']:.0%} its own" if made.get("not") else ""
@@ -182,37 +183,33 @@ def report(
     """
     from inversion.attributes.table import ATTRIBUTES
     from inversion.directions.effects import measure_effects, with_effect
-    from inversion.directions.store import chosen, directions_for, save_directions
+    from inversion.directions.store import check_out, chosen, directions_for, save_directions
 
-    check_results(out, sheet, files)
+    if out is not None:
+        check_out(out)
+        check_reads([out], files)
+    if sheet is not None:
+        check_place(sheet)
     known = directions_for(generator, files)
     wanted = [chosen(known, name, generator) for name in names or sorted(known)]
     others = [chosen(known, name, generator) for name in away or ()]
     latents = faces(generator, sources, count, seed, **photo)
-    measured = list(attributes or ATTRIBUTES)
-    if others:
-        wanted = undone(generator, latents, wanted, others)
-    effects = measure_effects(generator, latents, wanted, measured, watch=Bars())
+    wanted = undone(generator, latents, wanted, others) if others else wanted
+    effects = measure_effects(generator, latents, wanted, list(attributes or ATTRIBUTES), watch=Bars())
     found = [with_effect(one, effect) for one, effect in zip(wanted, effects, strict=True)]
-    for one, effect in zip(found, effects, strict=True) if wants_json() else ():
-        tell(effect_record(one, effect), "")
-    if not wants_json():
-        click.echo(effects_table(effects))
+    tell_effects(found, effects)
     if out is not None:
         save_directions(found, out)
     if sheet is not None:
         write_sheet(generator, latents, found, sheet)
 
 
-def check_results(out: Path | None, sheet: str | None, reads: Sequence[Path]) -> None:
-    """Refuse, before the work starts, files that could not be written."""
-    from inversion.directions.store import check_out
-
-    if out is not None:
-        check_out(out)
-        check_reads([out], reads)
-    if sheet is not None:
-        check_place(sheet)
+def tell_effects(found: "Sequence[Direction]", effects: "Sequence[Effect]") -> None:
+    """A table of what was measured, or a record for each direction."""
+    if not wants_json():
+        return click.echo(effects_table(effects))
+    for one, effect in zip(found, effects, strict=True):
+        tell(effect_record(one, effect), "")
 
 
 def faces(generator: "Generator", sources: Sequence[str], count: int, seed: int, **photo: Any) -> "list[Latent]":

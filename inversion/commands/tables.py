@@ -116,7 +116,7 @@ def effect_record(direction: Any, effect: Any) -> dict[str, Any]:
 
 
 def effects_table(effects: Sequence[Any]) -> str:
-    """What directions do a standard deviation of w, an attribute a row and a direction a column, and what stays."""
+    """The effects of directions a standard deviation of w, an attribute a row and a direction a column."""
     names = list(effects[0].effects)
     rows = [["", *(effect.name for effect in effects)]]
     rows += [[name, *(f"{effect.effects[name]:+.3g}" for effect in effects)] for name in names]

@@ -139,7 +139,7 @@ def measure_one(
 
 
 def slope(steps: Sequence[Step], name: str) -> float:
-    """What a standard deviation adds to an attribute, by least squares over all faces; 0 where none was found."""
+    """The change of an attribute a standard deviation, by least squares over all faces; 0 where none was found."""
     strengths = np.concatenate([np.full(len(step.apart), step.strength) for step in steps])
     changes = np.concatenate([step.changes[name] for step in steps])
     known = np.isfinite(changes)

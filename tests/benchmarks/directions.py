@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.directions --generator ffhq --latents kept/ --json
 
-A row for each direction, at two standard deviations of w. Moved: the share of faces whose own attribute is larger at
-+2 than at -2. Besides: the largest change of another direction's attribute, as a part of the change of its own, each in
-the standard deviations that the attributes have over the faces. Identity is the distance of dlib descriptors from the
-face at 0, under 0.6 is one person. Of age: the median of the age net at -2, 0 and +2, and the share of pictures at -2
-and +2 whose gender presentation changed its sign, of those that were sure of it (odds of ten to one).
+A row for each direction, at two standard deviations of w. Moved: the share of faces whose own attribute is larger at +2
+than at -2. Besides: the largest change of another direction's attribute, as a part of the change of its own, each in
+standard deviations over the faces. Identity is the distance of dlib descriptors from the face
+at 0, under 0.6 is one person. Of age: the median of the age net at -2, 0 and +2, and the share of pictures at -2 and +2
+whose gender presentation changed its sign, of those that were sure of it (odds of ten to one).
 """
 
 from collections.abc import Sequence
