@@ -95,6 +95,13 @@ def test_people_take_turns_where_memory_allows_few(plain, two, monkeypatch):
     assert (error(tuned_by(plain, steps[-1], PIXEL), *two) < error(plain, *two)).all()
 
 
+def test_steps_that_are_too_long_go_back_and_become_shorter(plain, two):
+    steps = list(steps_of(plain, *two, replace(PIXEL, lr=20.0, patience=30)))
+    totals = [float(step.total.mean()) for step in steps]
+    assert max(totals) > 1.5 * totals[0]  # it went astray
+    assert (error(tuned_by(plain, steps[-1], PIXEL), *two).mean() < 0.9 * error(plain, *two).mean()).all()
+
+
 def test_patience_ends_it(plain):
     latent = sample_latent(plain, seed=1)
     images = synthesize(plain, latent) + 0  # drawn already, so that nothing can be gained
