@@ -108,7 +108,7 @@ def load_latent(path: Path | str, generator: Generator | None = None) -> Latent:
             f"{path} was made with {bundle.generator_name} ({bundle.generator_sha256[:12]}), not with {generator.name} "
             f"({generator.origin_sha256()[:12]}); load the first, or invert the photograph again with the second"
         )
-    if bundle.delta_sha256 not in (None, generator.delta and generator.delta.sha256):
+    if bundle.delta_sha256 is not None and (generator.delta is None or generator.delta.sha256 != bundle.delta_sha256):
         raise LatentFileError(
             f"{path} was tuned (delta {bundle.delta_sha256[:12]}), and this generator is not, or otherwise; "
             "pass it through inversion.tuned_for(generator, [path]) first"

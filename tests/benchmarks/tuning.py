@@ -58,7 +58,7 @@ def main(
     from inversion.tuning.config import TuneConfig
 
     model = load(generator)
-    given = {"steps": steps, "locality": locality, "seed": seed}
+    given: dict[str, Any] = {"steps": steps, "locality": locality, "seed": seed}
     config = TuneConfig(**{name: value for name, value in given.items() if value is not None})
     people = kept(model, latents, limit)
     direction = direction or (DIRECTION if generator == "ffhq" and DIRECTION.is_file() else None)

@@ -32,6 +32,7 @@ def test_people_of_one_call_share_a_delta(pair, model):
     tuned = tuned_for(generator, sources)
     for record in records:
         bundle = read_bundle(record["latent"])
+        assert tuned.delta is not None
         assert bundle.history["tuning"]["delta"] == tuned.delta.sha256 == bundle.delta_sha256
         assert bundle.history["metrics"]["psnr_db"] == record["psnr_db"]
         assert bundle.history["tuning"]["untuned"]["psnr_db"] < record["psnr_db"]

@@ -49,8 +49,8 @@ def test_tuning_draws_what_the_latents_could_not(plain, two):
 
 def test_the_same_seed_gives_the_same_delta(plain, two):
     config = replace(PIXEL, steps=5)
-    one, again = (tune(plain, *two, config).delta.content for _ in range(2))
-    assert one == again and one != tune(plain, *two, replace(config, seed=4)).delta.content
+    one, again, other = (tune(plain, *two, c).delta for c in (config, config, replace(config, seed=4)))
+    assert one == again and one != other and one is not None
 
 
 def test_the_first_step_is_the_generator_itself(plain, two):
@@ -93,6 +93,13 @@ def test_people_take_turns_where_memory_allows_few(plain, two, monkeypatch):
     assert len(steps) == 41 and all(len(step.latent) == 1 for step in steps)
     assert torch.equal(steps[1].latent.code, two[0].code[1:]) and torch.equal(steps[2].latent.code, two[0].code[:1])
     assert (error(tuned_by(plain, steps[-1], PIXEL), *two) < error(plain, *two)).all()
+
+
+def test_steps_that_are_too_long_go_back_and_become_shorter(plain, two):
+    steps = list(steps_of(plain, *two, replace(PIXEL, lr=20.0, patience=30)))
+    totals = [float(step.total.mean()) for step in steps]
+    assert max(totals) > 1.5 * totals[0]  # it went astray
+    assert (error(tuned_by(plain, steps[-1], PIXEL), *two).mean() < 0.9 * error(plain, *two).mean()).all()
 
 
 def test_patience_ends_it(plain):
@@ -197,4 +204,4 @@ def test_what_cannot_be_tuned_is_told_in_one_line(plain, two):
         tune(plain, latents, images, replace(PIXEL, loss={"nothing": 1.0}))
     for wrong in ({"steps": 0}, {"rank": 0}, {"locality": -1.0}, {"coarse": 2.0}, {"lr": 0.0}):
         with pytest.raises(SettingsError, match=next(iter(wrong))):
-            TuneConfig(**wrong)
+            replace(PIXEL, **wrong)
