@@ -87,9 +87,9 @@ class Plan:
     def traits(self, parents: Sequence[str], before: Sequence[str]) -> dict[str, tuple[float, ...]]:
         """The shares of all people, parents first, in each region that was asked for."""
         people = [*parents, *before]
-        known = {name: i for i, name in reversed([*enumerate(people)])}
-        known |= {str(i): people.index(name) for i, name in enumerate(before or parents, 1)}
-        known |= {"mother": 0, "father": 1} if len(parents) == 2 else {}
+        known = {"mother": 0, "father": 1} if len(parents) == 2 else {}
+        known |= {str(i): i + (len(parents) if before else 0) - 1 for i in range(1, len(before or parents) + 1)}
+        known |= {name: i for i, name in reversed([*enumerate(people)])}  # a file's own name goes before
         found = {}
         for region, text in self.dials.items():
             name, share = dial(region, text)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversion.commands.family import Plan
 from inversion.faces.regions import regions_of
 from inversion.files.latent_file import load_latent
 from tests.conftest import objects, pixels, refused
@@ -35,6 +36,16 @@ def test_the_mothers_eyes(latent, latents, faces, tmp_path):
             torch.testing.assert_close(after.parts[0].offset, 0.5 * (mother.code - before.code))
             latent("render", two["latent"], "-o", tmp_path / "again.png")
             np.testing.assert_array_equal(pixels(tmp_path / "again.png"), pixels(two["file"]))
+
+
+def test_a_files_own_name_goes_before_its_place():
+    plan = Plan(dials={"eyes": "mother", "nose": "2", "jaw": "father=0.5"})
+    assert plan.traits(["father", "mother"], []) == {"eyes": (0, 1), "nose": (0, 1), "jaw": (0.5, 0)}
+    assert plan.traits(["a", "b"], []) == {"eyes": (1, 0), "nose": (0, 1), "jaw": (0, 0.5)}
+    grand = Plan(dials={"eyes": "mother", "nose": "2", "jaw": "d"}, grandparents=True)
+    parents, before = grand.names(["a", "b", "c", "d"])
+    wanted = {"eyes": (1, 0, 0, 0, 0, 0), "nose": (0, 0, 0, 1, 0, 0), "jaw": (0, 0, 0, 0, 0, 1)}
+    assert grand.traits(parents, before) == wanted
 
 
 def test_the_mean_has_regions_too(latent, latents, faces, tmp_path):
