@@ -45,8 +45,6 @@ def invert(
     out: Path,
     recipe: str,
     init: Path | None,
-    paste: bool,
-    compare: bool,
     film: str | None,
     batch: int | None,
     budget: float | None,
@@ -72,15 +70,15 @@ def invert(
     from inversion.config import config_of
     from inversion.inverter import Inverter
 
-    found = wanted(photos, out)
-    check_pictures(generator, [*photos, *found], film=film, paste=paste, align=align)
+    found, also = wanted(photos, out), Also(settings.pop("paste"), settings.pop("compare"))
+    check_pictures(generator, [*photos, *found], film=film, paste=also.paste, align=align)
     start, tuning = start_of(init, generator, settings), tuning_of(generator, tune, settings)
     config = config_of(generator, recipe, **settings)
-    cache = None if film else cache_folder("inversions")  # a search that is to be seen has to be done
+    cache = None if film else cache_folder("inversions")  # what is to be seen has to be done
     cut = {"align": align, "face": face, "mask": mask}
     inverter = Inverter(generator, config, recipe, init=start, budget=budget, batch=batch, cache=cache, **cut)
     say(objective_line(config.loss))
-    more = {"spare": [] if init is None else [init], "also": Also(paste, compare), "tuning": tuning}
+    more = {"spare": [] if init is None else [init], "also": also, "tuning": tuning}
     do(inverter, found, out, film, more)
 
 
