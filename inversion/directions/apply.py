@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from generators.base import Generator
-from inversion.directions.direction import Direction, move
+from inversion.directions.direction import Direction, along, check_direction, move
 from inversion.directions.store import chosen
 from inversion.errors import FaceError, SettingsError, note
 from inversion.faces.detect import describe
@@ -105,11 +105,12 @@ class Look:
         self.generator, self.latent = generator, latent
         self.direction = direction
         self.attribute, self.layers = attribute, layers
+        check_direction(generator, direction)
         self.face: np.ndarray | None = describe(preview(generator, latent)[0])
 
     def at(self, strength: float) -> Reached | None:
         """The picture there, measured; None where nothing can be."""
-        moved = move(self.generator, self.latent, self.direction, strength, layers=self.layers)
+        moved = along(self.generator, self.latent, self.direction, strength, self.layers)
         picture = preview(self.generator, moved)[0]
         value, face = self.attribute(picture), describe(picture)
         if value is None:

@@ -77,6 +77,13 @@ def move(
     DirectionError if the direction is of another W, SettingsError for a strength that is no number, or huge.
     """
     check_direction(generator, direction)
+    return along(generator, latent, direction, strength, layers)
+
+
+def along(
+    generator: Generator, latent: Latent, direction: Direction, strength: float, layers: Sequence[int] | None = None
+) -> Latent:
+    """`move` along a direction that was checked already: a check reads all of the generator's weights."""
     if layers is None and direction.band is not None:
         layers = layers_between(generator, *direction.band)
     if strength == 0:

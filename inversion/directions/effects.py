@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from generators.base import Generator
 from inversion.attributes import attribute
 from inversion.attributes.seen import see
 from inversion.attributes.table import values_of
-from inversion.directions.direction import Direction, move
+from inversion.directions.direction import Direction, along, check_direction
 from inversion.errors import FaceError
 from inversion.faces.detect import descriptor
 from inversion.latent import Latent, preview
@@ -118,15 +117,14 @@ def measure_one(
     far: Sequence[float] = FAR,
 ) -> Effect:
     """The effect of one direction on faces that were looked at where they are."""
-    first = starts[0][0]
-    way = move(generator, first, direction, 1.0).code - first.code  # asked once: a check reads all of the weights
-    steps = [step_of(generator, starts, way, names, sign * s) for s in NEAR for sign in (-1, 1)]
+    check_direction(generator, direction)
+    steps = [step_of(generator, starts, direction, names, sign * s) for s in NEAR for sign in (-1, 1)]
     ends = []
     for sign in (-1, 1):
         known = {abs(step.strength): step for step in steps if step.strength * sign > 0}
         end = 0.0
         for s in (*NEAR, *far):
-            step = known.get(s) or step_of(generator, starts, way, names, sign * s)
+            step = known.get(s) or step_of(generator, starts, direction, names, sign * s)
             steps += [] if s in known else [step]
             if not step.safe:
                 break
@@ -150,12 +148,12 @@ def slope(steps: Sequence[Step], name: str) -> float:
 def step_of(
     generator: Generator,
     starts: Sequence[tuple[Latent, Sight]],
-    way: Float[Tensor, "1 num_ws w_dim"],
+    direction: Direction,
     names: Sequence[str],
     strength: float,
 ) -> Step:
     """All faces moved by one strength."""
-    moved = [replace(latent, code=latent.code + strength * way) for latent, _ in starts]
+    moved = [along(generator, latent, direction, strength) for latent, _ in starts]
     there = [look(generator, latent, names) for latent in moved]
     pairs = [(start, sight) for (_, start), sight in zip(starts, there, strict=True)]
     changes = {name: [np.nan if b is None else b.values[name] - a.values[name] for a, b in pairs] for name in names}
