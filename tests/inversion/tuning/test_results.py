@@ -54,7 +54,7 @@ def test_all_are_drawn_by_one_generator_and_measured_by_it(inverter):
     found, stopped = results(inverter, [picture(0), b"no picture", picture(1)], watch)
     assert not stopped and isinstance(found[1], ImageError) and watch.searches == [6]
     one, two = (result for result in found if isinstance(result, Inversion))
-    assert one.tuned is two.tuned is not None
+    assert one.tuned is two.tuned and one.tuned is not None
     assert torch.equal(one.image, synthesize(one.tuned, one.latent))
     told: Any = one.history["tuning"]
     assert one.history["metrics"] == one.metrics != told["untuned"] and one.seconds > told["seconds"] > 0

@@ -41,7 +41,7 @@ def error(generator, latent, images):
 
 def test_tuning_draws_what_the_latents_could_not(plain, two):
     before = {key: value.clone() for key, value in weights_of(plain).items()}
-    tuned = tune(plain, *two, PIXEL)
+    tuned = tune(plain, *two, config=PIXEL)
     assert (error(tuned, *two) < 0.5 * error(plain, *two)).all()
     assert all(torch.equal(value, before[key]) for key, value in weights_of(plain).items()) and plain.delta is None
     assert all(torch.equal(weights_of(tuned)[key], before[key]) for key in before if key.startswith("map."))
@@ -49,12 +49,12 @@ def test_tuning_draws_what_the_latents_could_not(plain, two):
 
 def test_the_same_seed_gives_the_same_delta(plain, two):
     config = replace(PIXEL, steps=5)
-    one, again, other = (tune(plain, *two, c).delta for c in (config, config, replace(config, seed=4)))
+    one, again, other = (tune(plain, *two, config=c).delta for c in (config, config, replace(config, seed=4)))
     assert one == again and one != other and one is not None
 
 
 def test_the_first_step_is_the_generator_itself(plain, two):
-    steps = list(steps_of(plain, *two, replace(PIXEL, steps=3)))
+    steps = list(steps_of(plain, *two, config=replace(PIXEL, steps=3)))
     assert [step.index for step in steps] == [0, 1, 2, 3]
     torch.testing.assert_close(steps[0].losses["pixel"], error(plain, *two), rtol=1e-4, atol=1e-5)
     untouched = tuned_by(plain, steps[0], PIXEL)
@@ -62,18 +62,18 @@ def test_the_first_step_is_the_generator_itself(plain, two):
 
 
 def test_the_best_step_is_given_and_scores_what_was_told(plain, two):
-    steps = list(steps_of(plain, *two, replace(PIXEL, locality=0.0)))
+    steps = list(steps_of(plain, *two, config=replace(PIXEL, locality=0.0)))
     best = min(float(step.total.mean()) for step in steps)
     made = error(tuned_by(plain, steps[-1], PIXEL), *two)
     assert float(made.mean()) == pytest.approx(best, rel=0.02)  # half precision
 
 
 def test_locality_holds_the_faces_around(plain, two):
-    people = People(plain, *two, PIXEL)
+    people = People(plain, *two, config=PIXEL)
     near = [people.near(people.ws[:1], seed) for seed in range(20)]
 
     def moved(locality: float) -> float:
-        tuned = tune(plain, *two, replace(PIXEL, locality=locality, every=1))
+        tuned = tune(plain, *two, config=replace(PIXEL, locality=locality, every=1))
         noise = tuple(n[:1] for n in two[0].noise)
         apart = [(tuned.synthesis(ws, noise) - plain.synthesis(ws, noise)).square().mean() for ws in near]
         return float(torch.stack(apart).mean())
@@ -82,24 +82,24 @@ def test_locality_holds_the_faces_around(plain, two):
 
 
 def test_faces_around_are_as_far_off_as_was_asked(plain, two):
-    people = People(plain, *two, replace(PIXEL, reach=0.5))
+    people = People(plain, *two, config=replace(PIXEL, reach=0.5))
     off = (people.near(people.ws[:1], 7) - people.ws[:1]).square().sum(dim=2).mean().sqrt()
     assert float(off) == pytest.approx(0.5 * plain.statistics().spread, rel=1e-4)
 
 
 def test_people_take_turns_where_memory_allows_few(plain, two, monkeypatch):
     monkeypatch.setattr("inversion.tuning.people.at_a_time", lambda generator: 1)
-    steps = list(steps_of(plain, *two, replace(PIXEL, steps=20)))
+    steps = list(steps_of(plain, *two, config=replace(PIXEL, steps=20)))
     assert len(steps) == 41 and all(len(step.latent) == 1 for step in steps)
     assert torch.equal(steps[1].latent.code, two[0].code[1:]) and torch.equal(steps[2].latent.code, two[0].code[:1])
     assert (error(tuned_by(plain, steps[-1], PIXEL), *two) < error(plain, *two)).all()
 
 
 def test_steps_that_are_too_long_go_back_and_become_shorter(plain, two):
-    steps = list(steps_of(plain, *two, replace(PIXEL, lr=20.0, patience=30)))
+    steps = list(steps_of(plain, *two, config=replace(PIXEL, lr=20.0, patience=30)))
     totals = [float(step.total.mean()) for step in steps]
-    assert max(totals) > 1.5 * totals[0]  # it went astray
-    assert (error(tuned_by(plain, steps[-1], PIXEL), *two).mean() < 0.9 * error(plain, *two).mean()).all()
+    astray = [i for i in range(1, len(totals) - 1) if totals[i] > 1.5 * min(totals[:i])]
+    assert astray and [totals[i + 1] for i in astray] == pytest.approx([min(totals[:i]) for i in astray], rel=1e-3)
 
 
 def test_patience_ends_it(plain):
@@ -160,7 +160,7 @@ def test_a_large_one_is_compared_small_first_and_whole_at_the_end(monkeypatch):
 def test_faces_are_looked_at_with_eyes_and_others_are_not(plain, two):
     small, face = tiny_generator(), tiny_generator(img_resolution=32, channels=(8, 8, 8, 8))
     assert People(small, *drawn(small), TuneConfig()).weights.keys() == {"pixel", "laplacian", "identity"}
-    assert People(plain, *two, TuneConfig()).weights.keys() == {"pixel", "laplacian", "perceptual"}
+    assert People(plain, *two, config=TuneConfig()).weights.keys() == {"pixel", "laplacian", "perceptual"}
     assert People(face, *drawn(face), TuneConfig()).weights.keys() == TuneConfig().loss.keys()
 
 
