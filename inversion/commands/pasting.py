@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from inversion.faces.align import Alignment
     from inversion.latent import Latent
 
+PLAIN, EDITED = 0.1, 0.25  # feathers: an edit may change the background, which then has to fade
+
 
 @dataclass(frozen=True)
 class Pasting:
@@ -31,7 +33,8 @@ class Pasting:
         from inversion.latent import synthesize
 
         before = None if self.unedited is None else to_pil(synthesize(generator, self.unedited))
-        return paste_back(self.content.image(), drawn, self.alignment, instead_of=before)
+        feather = PLAIN if before is None else EDITED
+        return paste_back(self.content.image(), drawn, self.alignment, feather, instead_of=before)
 
     def exif(self, picture: "Image.Image") -> bytes | None:
         """The photograph's EXIF, without the place where it was taken."""

@@ -66,7 +66,8 @@ class Route:
             raise SettingsError(f"kind is {kind!r}; choose {', '.join(KINDS[:-1])} or {KINDS[-1]}")
         check_alike(latents)
         self.stops = [*latents, latents[0]] if loop else list(latents)
-        self.kind, self.center, self.loop = kind, center, loop
+        self.kind, self.center = kind, center
+        self.loop = loop
         self.curve = self.spline() if kind == "spline" else None
 
     @property

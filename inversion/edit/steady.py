@@ -69,7 +69,8 @@ def perceptual_steps(generator: Generator, latents: Sequence[Latent]) -> Steps:
     """The perceptual distance of each latent's picture from the one before it, drawn at 256 px at most."""
     full = generator.img_resolution
     size = next(full >> k for k in range(32) if full >> k <= LOOK_PX)
-    last, found, chunk = None, [], at_a_time(generator)
+    chunk = at_a_time(generator)
+    last, found = None, []
     for first in range(0, len(latents), chunk):
         part = stack(latents[first : first + chunk])
         images = generator.synthesis(part.to_ws(generator), part.noise, resolution=size).clamp(-1, 1)

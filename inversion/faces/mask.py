@@ -26,7 +26,7 @@ MaskLike = str | Path | Image.Image | np.ndarray | Sequence[float | int]
 
 @dataclass(frozen=True)
 class Mask:
-    """What of a photograph is left out: the white of a picture, a box, or, with neither, all but the face."""
+    """The part of a photograph that is left out: the white of a picture, a box, or, with neither, all but the face."""
 
     key: str  # equal masks have equal ones
     picture: Image.Image | None = None  # grey, of the photograph's size

@@ -88,7 +88,8 @@ def transferred(old: Pixels, edited: Pixels, unedited: Pixels, valid: Bool[np.nd
     """
     from scipy.ndimage import gaussian_filter
 
-    lacking, sigma, there = old - unedited, COARSE * side, valid[:, :, None].astype(np.float32)
+    lacking, sigma = old - unedited, COARSE * side
+    there = valid[:, :, None].astype(np.float32)
     coarse, share = (gaussian_filter(x, (sigma, sigma, 0), mode="nearest") for x in (lacking * there, there))
     coarse = coarse / np.maximum(share, 1e-6)
     change = np.abs(edited - unedited).mean(axis=2, keepdims=True) / 255

@@ -14,7 +14,8 @@ from inversion.views.video import write_video
 from inversion.watch import SILENT, Item, StepView, Watch
 
 FRAME_PX = 256  # the largest side of a frame, as a smaller picture is drawn sooner
-MOST_FRAMES, SECONDS, FPS = 240, 6, (10, 30)  # of the search; how long it should take; frames a second
+MOST_FRAMES, SECONDS = 240, 6  # of the search
+FPS = (10, 30)  # least and most frames a second
 STILL = 1.5  # seconds for which the result stays
 
 
@@ -23,7 +24,8 @@ class Film(Watch):
 
     def __init__(self, generator: Generator, path: Path | str, watch: Watch = SILENT, steps: int = 0) -> None:
         """steps: how many there will be at most."""
-        self.generator, self.path, self.watch = generator, path, watch
+        self.generator, self.path = generator, path
+        self.watch = watch
         self.every = max(1, ceil(steps / MOST_FRAMES))
         full = generator.img_resolution
         self.size = next(full >> k for k in range(32) if full >> k <= FRAME_PX)
