@@ -86,10 +86,7 @@ def family(
     Raises SettingsError on fewer than two parents, count below 1 or a negative seed; SpaceMismatch if they do not fit;
     FaceError where traits are asked for and a child shows no face.
     """
-    if count < 1:
-        raise SettingsError(f"count is {count}; ask for at least one child")
-    if seed < 0:
-        raise SettingsError(f"seed is {seed}; give 0 or more")
+    check_drawn(count, seed)
     parents, fixed = checked_parents(generator, parents), dict(traits or {})
     people = [*parents, *(ancestor.to_w_plus(generator) for ancestor in ancestors)]
     shares = normalized(config.dominance or [1.0] * len(parents), len(parents))
@@ -109,6 +106,14 @@ def family(
             own = {}
         found.append(Child(child, weights, {region: tuple(own[region]) for region in own}))
     return found
+
+
+def check_drawn(count: int, seed: int) -> None:
+    """SettingsError for no children, or a seed that there is not."""
+    if count < 1:
+        raise SettingsError(f"count is {count}; ask for at least one child")
+    if seed < 0:
+        raise SettingsError(f"seed is {seed}; give 0 or more")
 
 
 def checked_parents(generator: Generator, parents: Sequence[Latent]) -> list[Latent]:

@@ -62,7 +62,7 @@ def test_limit_and_batch(generator, folder):
 def test_the_budget_is_for_each_picture(generator, folder, monkeypatch):
     asked = []
 
-    def inverting(generator, images, config, *, init, budget):
+    def inverting(generator, images, config, *, init, budget, kept):
         asked.append((len(images), budget))
         return as_it_is(generator, images, config)
 
