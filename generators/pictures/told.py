@@ -90,7 +90,8 @@ def is_adobe(image: Image.Image) -> bool:
         return False  # Pillow would decode it to look
     try:
         exif = image.getexif()
-        space, rule = exif.get_ifd(INNER).get(COLOR_SPACE), exif.get_ifd(INTEROP).get(1)
+        inner = exif.get_ifd(INNER)
+        space, rule = inner.get(COLOR_SPACE), exif.get_ifd(INTEROP).get(1) if INTEROP in inner else None
     except Exception:  # the pixels are good, whatever its metadata says
         return False
     rule = rule.decode("latin-1") if isinstance(rule, bytes) else str(rule)
