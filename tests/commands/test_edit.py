@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from generators import load
 from inversion.directions.direction import direction_of
@@ -103,3 +104,49 @@ def test_a_published_file_is_imported_by_a_process(model, tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["directions"] == ["smile"]
     assert load_directions(file)["smile"].made["file"] == "smile.npy"
+
+
+def test_a_mask_keeps_all_else_as_it_was(latent, latents, axes, tmp_path):
+    half = np.zeros((16, 16), np.uint8)
+    half[:, :4] = 255
+    Image.fromarray(half).save(tmp_path / "left.png")
+    args = ["--set", "age=3", "--directions", axes, "--mask", tmp_path / "left.png", "--save-latents"]
+    assert latent("edit", latents[0], "-o", tmp_path / "o.png", *args).exit_code == 0
+    latent("render", latents[0], "-o", tmp_path / "same.png")
+    changed = (pixels(tmp_path / "o.png") != pixels(tmp_path / "same.png")).any(axis=(0, 2))
+    assert changed[:4].all() and not changed[12:].any()
+    latent("render", tmp_path / "o.latent.safetensors", "-o", tmp_path / "again.png")
+    np.testing.assert_array_equal(pixels(tmp_path / "again.png"), pixels(tmp_path / "o.png"))
+    refused(latent("edit", latents[0], "-o", tmp_path / "x.png", *args[:4], "--region", "ears"), "no region is called")
+    Image.new("L", (10, 10), 255).save(tmp_path / "small.png")
+    other = [*args[:4], "--mask", tmp_path / "small.png"]
+    refused(latent("edit", latents[0], "-o", tmp_path / "x.png", *other), "small.png is 10 x 10 px")
+
+
+def test_before_and_after_are_one_picture(latent, latents, axes, tmp_path):
+    args = ["--set", "age=1", "--directions", axes, "--cmp"]
+    assert latent("edit", latents[0], "-o", tmp_path / "both.png", *args).exit_code == 0
+    high, wide, _ = pixels(tmp_path / "both.png").shape
+    assert wide > 2 * 192 and high < 2 * 192
+    result = latent("edit", latents[0], "-o", f"{tmp_path}/folder/", *args)
+    assert result.exit_code == 2 and "--cmp makes one picture" in result.output
+
+
+def test_what_moves_besides_is_undone_by_its_effects(latent, model, latents, tmp_path):
+    generator, rows = load(model), torch.eye(8)
+    age = direction_of(generator, "age", rows[:1], effects={"age": 1.0, "smile": 0.5})
+    smile = direction_of(generator, "smile", rows[1:2], effects={"age": 0.0, "smile": 1.0})
+    save_directions([age, smile], file := tmp_path / "two.directions.safetensors")
+    args = ["--set", "age=1", "--undo", "smile", "--directions", file, "--save-latents"]
+    assert latent("edit", latents[0], "-o", tmp_path / "o.png", *args).exit_code == 0
+    ends = (generator.unbent(load_latent(path).code) for path in (tmp_path / "o.latent.safetensors", latents[0]))
+    moved = torch.sub(*ends)[0, 0]
+    ratio = moved[1] / moved[0]
+    torch.testing.assert_close(ratio, -0.5 * smile.shift[0, 1] / age.shift[0, 0], rtol=1e-3, atol=1e-4)
+
+
+def test_an_aim_needs_something_that_measures_it(latent, latents, tmp_path, model):
+    generator = load(model)
+    save_directions([direction_of(generator, "odd", torch.eye(8)[:1])], file := tmp_path / "odd.directions.safetensors")
+    result = latent("edit", latents[0], "-o", tmp_path / "x.png", "--to", "odd=3", "--directions", file)
+    refused(result, "nothing measures 'odd'")

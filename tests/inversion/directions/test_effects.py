@@ -6,7 +6,7 @@ import torch
 
 from inversion.config import LatentSpace
 from inversion.directions import effects as module
-from inversion.directions.direction import direction_of
+from inversion.directions.direction import direction_of, move
 from inversion.directions.effects import Sight, Step, measure_effects, with_effect
 from inversion.directions.undo import at_its_layers, undo
 from inversion.errors import DirectionError, FaceError, SettingsError
@@ -68,6 +68,22 @@ def test_an_effect_is_what_a_deviation_adds(generator):
     assert found.effects["pitch"] == pytest.approx(-far, rel=1e-3)
     assert found.effects["yaw"] == pytest.approx(0, abs=1e-3)
     assert found.moved("smile", 2.0) == 1 and found.faces == 4
+
+
+def test_effects_are_of_the_moves_that_edits_make(monkeypatch):
+    """Where the mapping ends in a leaky ReLU a move is no straight line of w."""
+    bending, seen = tiny_generator(), []
+    assert bending.w_slope == 0.2
+
+    def look(generator, latent, names):
+        seen.append(latent.code)
+        return Sight(dict.fromkeys(names, 0.0), np.zeros(128))
+
+    monkeypatch.setattr(module, "look", look)
+    direction, people = way(bending, 1.0, 1.0, 1.0), faces(bending, 3)
+    measure_effects(bending, people, [direction], NAMES)
+    made = [move(bending, people[0], direction, s).code for s in (-4.0, -2.0, -1.0, 1.0, 2.0, 4.0)]
+    assert all(any(torch.equal(code, one) for one in seen) for code in made)
 
 
 def test_faces_are_safe_until_some_are_none(generator):
