@@ -260,7 +260,7 @@ def write_tree(generator: "Generator", rows: Sequence[Sequence[Rendering]], file
 @click.option(
     "--reach",
     type=click.FloatRange(0, 100, min_open=True),
-    default=1.15,
+    default=1.0,
     show_default=True,
     help="Largest distance from the average, in that of parent or child.",
 )

@@ -187,18 +187,20 @@ def mutated(generator: Generator, child: Latent, seed: int, index: int, share: f
     return replace(child, code=child.code.lerp(other.to(child.code).expand_as(child.code), share))
 
 
-def partner(generator: Generator, parent: Latent, child: Latent, *, reach: float = 1.15) -> Latent:
+def partner(generator: Generator, parent: Latent, child: Latent, *, reach: float = 1.0) -> Latent:
     """The likely other parent, in w_plus: the one with whom the parent's mean is the child, pulled towards the mean.
 
-    That one lies as far beyond the child as the parent before it, where no faces may be: each of its styles is pulled
-    towards w_avg until it is at most reach times as far from that as the parent's or the child's. Then the child of the
-    two is near the given one, though not the same. Raises SettingsError for a reach not above 0.
+    That one lies as far beyond the child as the parent before it, where no faces may be. So what all layers share goes
+    there, pulled towards w_avg until it is at most reach times as far from that as the parent's or the child's; in what
+    tells layers apart, which no face bears to be doubled, the partner is as the child. The child of the two is near the
+    given one, though not the same. Raises SettingsError for a reach not above 0.
     """
     if not 0 < reach < float("inf"):
         raise SettingsError(f"reach is {reach}; give a number above 0")
     one, two = checked_parents(generator, [parent, child])
-    away = [latent.code - generator.w_avg for latent in (one, two)]
+    shared = two.code.mean(dim=1, keepdim=True)
+    away = [one.code.mean(dim=1, keepdim=True) - generator.w_avg, shared - generator.w_avg]
     beyond = 2 * away[1] - away[0]
     most = reach * torch.maximum(*(code.norm(dim=2, keepdim=True) for code in away))
     pull = (most / beyond.norm(dim=2, keepdim=True).clamp_min(1e-12)).clamp(max=1)
-    return Latent(generator.w_avg + pull * beyond, LatentSpace.W_PLUS, two.noise)
+    return Latent(generator.w_avg + pull * beyond + (two.code - shared), LatentSpace.W_PLUS, two.noise)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -97,6 +98,14 @@ def test_the_partner_of_a_true_mean_is_the_other_parent(generator, people):
     mother, father = people[:2]
     found = partner(generator, mother, blend([mother, father]), reach=50.0)
     torch.testing.assert_close(found.code, father.code)
+
+
+def test_a_partner_differs_between_layers_as_the_child_does(generator, people):
+    mother, child = people[:2]
+    apart = replace(child, code=child.code + torch.linspace(-1, 1, generator.num_ws)[:, None])
+    found = partner(generator, mother, apart)
+    layers = [one.code - one.code.mean(dim=1, keepdim=True) for one in (found, apart)]
+    torch.testing.assert_close(*layers)
 
 
 def test_a_partner_stays_near_the_mean(generator, people):
