@@ -158,14 +158,18 @@ def synthesize(
     return compose(generator, ws, latent.noise, regions, resolution=resolution).clamp(-1, 1)
 
 
-@torch.no_grad()
-def preview(generator: Generator, latent: Latent, size: int = 256) -> list[Image.Image]:
-    """The pictures of a latent at no more than size px, as cheap as the generator can; for looking and measuring."""
+def small(generator: Generator, latent: Latent, size: int = 256) -> Float[Tensor, "batch channels height width"]:
+    """The images of a latent at no more than size px, as cheap as the generator can; for looking and measuring."""
     px = generator.img_resolution
     while px > size and px % 2 == 0:
         px //= 2
     cheap = px if generator.rendering(px) != "skip" else None  # which is another picture
-    return [to_pil(one) for one in averaged(synthesize(generator, latent, resolution=cheap), px)]
+    return averaged(synthesize(generator, latent, resolution=cheap), px)
+
+
+def preview(generator: Generator, latent: Latent, size: int = 256) -> list[Image.Image]:
+    """The pictures of a latent at no more than size px, as `small` draws them."""
+    return [to_pil(one) for one in small(generator, latent, size)]
 
 
 def at_a_time(generator: Generator, most: int = 8) -> int:

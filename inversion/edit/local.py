@@ -7,11 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from generators.base import Generator, averaged
-from generators.pictures.image import to_pil
+from generators.base import Generator
 from inversion.errors import SettingsError, SpaceMismatch
 from inversion.faces.regions import MASK_PX, regions_in
-from inversion.latent import Latent, Part, synthesize
+from inversion.latent import Latent, Part, preview
 
 LARGEST_MASK = 4096  # px
 
@@ -54,6 +53,5 @@ def checked_mask(mask: Tensor, batch: int) -> Float[Tensor, "batch 1 size size"]
 
 def face_regions(generator: Generator, latent: Latent, names: Iterable[str]) -> Mapping[str, Float[Tensor, "1 1 s s"]]:
     """Masks of regions of the face that a latent renders to; FaceError where there is none."""
-    size = min(generator.img_resolution, MASK_PX)
-    picture = averaged(synthesize(generator, replace(latent, parts=()), resolution=size), size)
-    return regions_in(to_pil(picture), size, names)
+    (picture,) = preview(generator, replace(latent, parts=()), MASK_PX)
+    return regions_in(picture, picture.width, names)

@@ -10,7 +10,7 @@ from generators.base import Generator
 from generators.parts.lite import maps_distance
 from inversion.edit.move import Route, check_frames
 from inversion.features import perceptual_maps
-from inversion.latent import Latent, at_a_time, stack
+from inversion.latent import Latent, at_a_time, small, stack
 
 LOOK_PX = 256  # the largest size at which frames are compared
 ROUNDS = 4  # of placing the frames and looking at them again
@@ -67,13 +67,10 @@ def shares(lengths: Steps, total: int) -> list[int]:
 @torch.no_grad()
 def perceptual_steps(generator: Generator, latents: Sequence[Latent]) -> Steps:
     """The perceptual distance of each latent's picture from the one before it, drawn at 256 px at most."""
-    full = generator.img_resolution
-    size = next(full >> k for k in range(32) if full >> k <= LOOK_PX)
     chunk = at_a_time(generator)
     last, found = None, []
     for first in range(0, len(latents), chunk):
-        part = stack(latents[first : first + chunk])
-        images = generator.synthesis(part.to_ws(generator), part.noise, resolution=size).clamp(-1, 1)
+        images = small(generator, stack(latents[first : first + chunk]), LOOK_PX)
         for maps in zip(*(m.split(1) for m in perceptual_maps(images)), strict=True):
             if last is not None:
                 found.append(float(maps_distance(maps, last)[0]) ** 0.5)

@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from generators.base import Generator
-from generators.pictures.image import to_pil
 from inversion.faces.detect import describe
-from inversion.latent import Latent, sample_latent, synthesize
+from inversion.latent import Latent, preview, sample_latent
 
 STRANGERS = 48  # samples of the generator that stand for everybody else
 LOOK_PX = 256  # the size at which faces are looked at, and at most drawn
@@ -42,8 +41,7 @@ def unrelated(generator: Generator, count: int) -> list[Face]:
 
 def identity(generator: Generator, latent: Latent) -> Face | None:
     """Whose face a latent shows; None where it shows none."""
-    size = min(generator.img_resolution, LOOK_PX)
-    return describe(to_pil(synthesize(generator, latent, resolution=size)))
+    return describe(preview(generator, latent, LOOK_PX)[0])
 
 
 def likeness(face: Face | None, other: Face | None, unrelated: Sequence[Face]) -> Likeness:

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from math import ceil
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from generators.base import Generator
-from generators.pictures.image import to_pil
+from inversion.latent import preview
 from inversion.loop import Step
 from inversion.views.video import write_video
 from inversion.watch import SILENT, Item, StepView, Watch
@@ -27,17 +26,12 @@ class Film(Watch):
         self.generator, self.path = generator, path
         self.watch = watch
         self.every = max(1, ceil(steps / MOST_FRAMES))
-        full = generator.img_resolution
-        self.size = next(full >> k for k in range(32) if full >> k <= FRAME_PX)
         self.frames: list[Image.Image] = []
 
-    @torch.no_grad()
     def step(self, done: int, total: int, step: StepView) -> None:
         assert isinstance(step, Step)
         if step.index % self.every == 0:
-            latent = step.latent.split()[0]
-            drawn = self.generator.synthesis(latent.to_ws(self.generator), latent.noise, resolution=self.size)
-            self.frames.append(to_pil(drawn))
+            self.frames += preview(self.generator, step.latent.split()[0], FRAME_PX)
         self.watch.step(done, total, step)
 
     def stopped(self) -> object:
