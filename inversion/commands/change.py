@@ -94,12 +94,12 @@ class Change:
     def inside(self, before: "Latent", after: "Latent") -> "Latent":
         """Keep what has changed inside of the regions and the mask, and nothing outside; all where none is named."""
         from inversion.edit.local import face_regions, local
-        from inversion.faces.regions import read_mask
+        from inversion.faces.regions import drawn_mask
 
         if not self.regions and self.mask is None:
             return after
         masks = [*face_regions(self.generator, before, self.regions).values()] if self.regions else []
-        masks += [] if self.mask is None else [read_mask(self.mask, self.generator.img_resolution)]
+        masks += [] if self.mask is None else [drawn_mask(self.mask, self.generator.img_resolution)]
         return local(self.generator, before, after, united(masks))
 
 
@@ -145,7 +145,7 @@ def change_of(
     from inversion.directions.store import chosen, directions_for
     from inversion.directions.undo import moves
     from inversion.directions.undo import undo as without
-    from inversion.faces.regions import check_regions, read_mask
+    from inversion.faces.regions import check_regions, drawn_mask
 
     known = directions_for(generator, files)
     named = {name: chosen(known, name, generator) for name in (*(strengths or {}), *(targets or {}), *undo, *also)}
@@ -155,7 +155,7 @@ def change_of(
         attribute_of(named[name])
     check_regions(regions)
     if mask is not None:
-        read_mask(mask, generator.img_resolution)
+        drawn_mask(mask, generator.img_resolution)
     layers = None if band is None else layers_between(generator, *band)
     more = {"strengths": strengths or {}, "targets": targets or {}, "within": within, "layers": layers}
     return Change(generator=generator, known=known | named, regions=regions, mask=mask, **more)

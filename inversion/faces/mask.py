@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from PIL import Image, ImageDraw
 
 from generators.pictures.image import file_bytes, read_image, source_name, why_not
 from generators.pictures.memory import as_picture
 from inversion.errors import FaceError, ImageError, note
-from inversion.faces.detect import landmarks
+from inversion.faces.regions import regions_in
 
 FACE = "face"
 HINT = "give a picture that is white where the photograph does not count, the word face, or a box x0,y0,x1,y1"
 LEFT_OUT = 64  # of 255: the least white of a picture that leaves a pixel out
 LEAST = 0.02  # of the crop, that has to be left to look at
-FOREHEAD, MARGIN = 0.8, 0.08  # how far the face goes beyond its landmarks: of brows to mouth, and of its own size
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the photograph
 MaskLike = str | Path | Image.Image | np.ndarray | Sequence[float | int]
 
@@ -124,24 +123,11 @@ def as_numbers(text: str) -> tuple[float, ...] | None:
 
 def face_region(crop: Image.Image) -> Bool[np.ndarray, "height width"] | None:
     """The pixels of the largest face, forehead included and hair left out; None without one."""
-    points = landmarks(crop)
-    if points is None:
+    try:
+        (face,) = regions_in(crop, crop.width, ["face"]).values()
+    except FaceError:
         return None
-    drawn = Image.new("L", crop.size)
-    ImageDraw.Draw(drawn).polygon([(float(x), float(y)) for x, y in outline(points)], fill=255)
-    return np.asarray(drawn) > 0
-
-
-def outline(points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "n 2"]:
-    """The convex hull of a face's landmarks and its forehead, a little enlarged."""
-    from scipy.spatial import ConvexHull
-
-    brows, mouth = points[17:27], points[48:68].mean(axis=0)
-    up = FOREHEAD * (brows.mean(axis=0) - mouth)
-    around = np.concatenate([points, points[18:26] + up * np.hanning(10)[1:-1, None].clip(0.5)])
-    hull = around[ConvexHull(around).vertices]
-    middle = hull.mean(axis=0)
-    return middle + (1 + MARGIN) * (hull - middle)
+    return face[0, 0].numpy() > 0.5
 
 
 def grown(mask: Bool[np.ndarray, "height width"], pixels: int) -> Bool[np.ndarray, "height width"]:

@@ -124,7 +124,7 @@ def upward(points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, " 2"]:
     return line / np.linalg.norm(line)
 
 
-def read_mask(path: str | Path, size: int) -> Mask:
+def drawn_mask(path: str | Path, size: int) -> Mask:
     """A mask that a user drew: white where something may change, black where not, in between partly.
 
     ImageError unless it is size x size pixels, or a half, a quarter ... of it.

@@ -5,7 +5,8 @@
 Pictures are drawn at 256 px at most, people as their latents render. Identity is the distance of dlib descriptors; the
 unrelated are all other test people. Explained is as in `blending`. Perceptual distance in a region is that of
 EfficientNet-Lite0's maps, weighted by the region's mask; outside, by what the mask leaves. A partner is found from a
-parent and a child of it with somebody else, and has, as its mean with the parent, the child that is compared.
+parent and a child of it with somebody else, and has, as its mean with the parent, the child that is compared. Aged
+children are first children, brought to an age as `latent blend --age` does; the age is that which the age net sees.
 """
 
 from pathlib import Path
@@ -46,6 +47,8 @@ Pairs = list[tuple[str, str]]
 @click.option("--by-region", is_flag=True, help="Regions have shares of their own.")
 @click.option("--dials", default=10, show_default=True, help="Pairs of whose first child each region is the mother's.")
 @click.option("--partners", default=20, show_default=True, help="Pairs with a child of whom the partner is sought.")
+@click.option("--aged", default=40, show_default=True, help="Pairs whose first child is brought to an age.")
+@click.option("--age", default=8.0, show_default=True, help="That age, in years.")
 @click.option("--sheet", type=path_type, help="Picture to write: a row a family.")
 @seed_option
 @json_option
@@ -57,6 +60,8 @@ def main(
     by_region: bool,
     dials: int,
     partners: int,
+    aged: int,
+    age: float,
     sheet: Path | None,
     seed: int,
     as_json: bool,
@@ -73,7 +78,7 @@ def main(
     model = load(generator)
     paths = sorted(latents.glob("*.latent.safetensors"))
     people = {path.name.partition(".")[0]: load_latent(path, model).to_w_plus(model) for path in paths}
-    pairs = draw_pairs(list(people), max(families, dials, partners), seed)
+    pairs = draw_pairs(list(people), max(families, dials, partners, aged), seed)
     config = ChildConfig(by_region=by_region)
     drawn = [
         family(model, [people[a], people[b]], count=per_family, seed=seed + i, config=config)
@@ -83,6 +88,7 @@ def main(
         **(measure_children(model, people, pairs[:families], drawn) if families else {}),
         **(measure_dials(model, people, pairs[:dials], seed) if dials else {}),
         **(measure_partners(model, people, pairs[:partners], seed) if partners else {}),
+        **(measure_ages(model, people, pairs[:aged], age, seed) if aged else {}),
     }
     report(f"{generator}: {len(people)} people, pairs drawn with seed {seed}", figures, as_json)
     if sheet is not None:
@@ -195,6 +201,26 @@ def measure_partners(model: "Generator", people: People, pairs: Pairs, seed: int
         "partners_child_to_given": median([d for d in again if d is not None]),
         "partners_to_true_parent": median([d for d in other if d is not None]),
         "partners_child_to_given_stranger": median([d for d in unlike if d is not None]),
+    }
+
+
+def measure_ages(model: "Generator", people: People, pairs: Pairs, age: float, seed: int) -> dict[str, object]:
+    """What ages children are seen at that were asked to have one; parents' likeness to them is not asked for."""
+    from generators.pictures.image import to_pil
+    from inversion.attributes import attribute
+    from inversion.commands.change import aged
+    from inversion.edit.family import family
+
+    years, change = attribute("age"), aged(model, age, None)
+    seen = []
+    for number, (a, b) in enumerate(pairs):
+        child = family(model, [people[a], people[b]], count=1, seed=seed + number, change=change)[0].latent
+        seen.append(years(to_pil(look(model, child))))
+    found = [one for one in seen if one is not None]
+    return {
+        "aged_children": len(seen),
+        "aged_median": median(found),
+        "aged_within_four_years": sum(abs(one - age) <= 4 for one in found) / len(seen),
     }
 
 

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from inversion.errors import FaceError, ImageError, SettingsError
-from inversion.faces.regions import REGIONS, read_mask, regions_in, regions_of
+from inversion.faces.regions import REGIONS, drawn_mask, regions_in, regions_of
 
 
 def face():
@@ -84,13 +84,13 @@ def test_a_mask_that_a_user_drew(tmp_path):
     path = tmp_path / "mask.png"
     Image.fromarray(np.array([[0, 255], [51, 0]], np.uint8)).save(path)
     for size in (2, 4, 16):
-        assert torch.equal(read_mask(path, size), torch.tensor([[[[0, 1], [0.2, 0]]]]))
+        assert torch.equal(drawn_mask(path, size), torch.tensor([[[[0, 1], [0.2, 0]]]]))
     for size in (3, 1):
         with pytest.raises(ImageError, match=rf"mask.png is 2 x 2 px; .* of {size} x {size} px"):
-            read_mask(path, size)
+            drawn_mask(path, size)
     Image.new("L", (4, 4)).save(path)
     with pytest.raises(ImageError, match="all black"):
-        read_mask(path, 4)
+        drawn_mask(path, 4)
     Image.new("L", (4, 2), 255).save(path)
     with pytest.raises(ImageError, match="4 x 2 px"):
-        read_mask(path, 4)
+        drawn_mask(path, 4)
