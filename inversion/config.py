@@ -140,6 +140,17 @@ RECIPES = {
         returns="last",
         loss={"lpips-vgg": 1.0, "noise-code": 1e5},
     ),
+    # Roich et al. 2022 (pivotal tuning): the pivot, in W; the generator is then tuned, as TUNINGS says.
+    "pti": InvertConfig(
+        space=LatentSpace.W,
+        start="mean",
+        steps=450,
+        lr=0.005,
+        w_jitter=0.05,
+        optimize_noise=True,
+        returns="last",
+        loss={"lpips-vgg": 1.0, "noise-code": 1e5},
+    ),
     # Abdal et al. 2019 (Image2StyleGAN): one w a layer, perceptual and pixel loss, constant learning rate.
     "image2stylegan": InvertConfig(
         start="mean", steps=5000, lr=0.01, lr_rampup=0.0, lr_rampdown=0.0, loss={"lpips-vgg": 1.0, "pixel": 1.0}
@@ -158,6 +169,16 @@ RECIPES = {
         loss={"pixel": 2.0, "laplacian": 0.5, "features": 0.1, "anchor": 0.005, "detail": 0.002},
     ),
 }
+# The projector with a style for each layer, as its users run it for photographs.
+RECIPES["projector-w-plus"] = replace(RECIPES["projector"], space=LatentSpace.W_PLUS)
+
+
+def offline(config: InvertConfig) -> InvertConfig:
+    """The settings with the perceptual network that pip brings in the place of LPIPS, whose weights are downloaded."""
+    return replace(config, loss={"perceptual" if "lpips" in name else name: w for name, w in config.loss.items()})
+
+
+RECIPES |= {f"{name}-offline": offline(c) for name, c in RECIPES.items() if any("lpips" in term for term in c.loss)}
 # The default for faces of 256 px and more where the model brings no eyes of its own: it sees through networks that pip
 # brings.
 # Coarse to fine, as the fine sizes cost most; in whitened coordinates, where the same pictures lie nearer to W.

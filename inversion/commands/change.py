@@ -47,6 +47,11 @@ REGION = grouped(
 )
 MASK = grouped(WHERE, "--mask", type=FILE, metavar="FILE", help="Where a picture of the generator's size is white.")
 SURE, FAR = 2.5, 2.0  # log odds of a gender presentation; the identity distance of anybody from anybody
+BOUNDS = {
+    "identity": "further on it would be another person (--within)",
+    "face": "further on it is no face any more",
+    "range": "the direction ends there",
+}
 CHANGE = options(SET, TO, WITHIN, UNDO, LAYERS, REGION, MASK, DIRECTIONS)
 
 
@@ -74,21 +79,20 @@ class Change:
 
     def aimed(self, latent: "Latent", name: str) -> "tuple[Latent, dict[str, Any]]":
         """The latent moved until its attributes are measured as wanted, one after the other, and what was reached."""
-        from inversion.directions.apply import Aim, reach
+        from inversion.directions.apply import Aim, meant_for, reach
         from inversion.directions.undo import moves
 
         told: dict[str, Any] = {}
         for what, target in self.targets.items():
-            direction = self.known[what]
+            direction = meant_for(self.known, what, target)
             effect = direction.effects.get(moves(direction))
             aim = Aim(target=target, within=self.within, rises=None if effect is None else effect > 0)
             found = reach(self.generator, latent, direction, attribute_of(direction), aim, layers=self.layers)
             latent = found.latent
-            told[what] = {"strength": found.strength, "value": found.value, "identity": found.identity}
-            told[what]["why"] = found.why
+            told[what] = {"along": direction.name, "strength": found.strength, "value": found.value}
+            told[what] |= {"identity": found.identity, "why": found.why}
             if found.why != "reached":
-                bound = "it would be another person (--within)" if found.why == "identity" else "it is no face any more"
-                say(f"{name}: {what} comes to {found.value:.3g}, not to {target:g}; further on {bound}")
+                say(f"{name}: {what} comes to {found.value:.3g}, not to {target:g}; {BOUNDS[found.why]}")
         return latent, told
 
     def inside(self, before: "Latent", after: "Latent") -> "Latent":

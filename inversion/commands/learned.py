@@ -1,6 +1,7 @@
 """Directions learned, and measured: of `latent directions`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,18 @@ FUNCTIONS, EXAMPLES = "From what a function says of samples", "From examples"
 @grouped(FUNCTIONS, "--of", "names", type=Names(), metavar="NAME,...", help="Attributes, a direction for each.")
 @grouped(FUNCTIONS, "--not", "apart", type=Names(), metavar="NAME,...", help="Attributes that shall not move.")
 @options(options_of({"": LearnConfig}, group=FUNCTIONS, skip=("seed",)))
+@grouped(
+    FUNCTIONS,
+    "--between",
+    nargs=2,
+    type=float,
+    metavar="A B",
+    help="Values: from samples beyond A to those beyond B, as in 20 12; for svm and means.  [the median]",
+)
 @grouped(EXAMPLES, "--with", "having", multiple=True, metavar="SOURCE", help="Pictures that have it.")
 @grouped(EXAMPLES, "--without", "lacking", multiple=True, metavar="SOURCE", help="Pictures that have it not.")
 @grouped(EXAMPLES, "--table", type=FILE, metavar="FILE.csv", help="Or rows of FILE,NUMBER.")
-@grouped(EXAMPLES, "--name", help="What to call it.  [after the folder or the table]")
+@click.option("--name", metavar="NAME", help="What to call it.  [after the attribute, the folder or the table]")
 @click.option("-o", "--out", type=FILE, required=True, metavar="FILE", help="A file.directions.safetensors.")
 @options(SEED, PHOTO)
 @with_generator
@@ -52,6 +61,7 @@ def learn_directions(
     samples: int | None,
     truncation: float | None,
     method: str | None,
+    between: tuple[float, float] | None,
     **photo: Any,
 ) -> None:
     """Learn directions, from a function or from examples.
@@ -68,10 +78,10 @@ def learn_directions(
     if bool(names) == bool(having or lacking or table):
         raise click.UsageError("say what to learn from: --of NAME,... or --with and --without, or --table")
     if names:
-        given = {"samples": samples, "truncation": truncation, "method": method, "seed": seed}
-        found = from_functions(generator, names, apart or (), given)
-    elif apart:
-        raise click.UsageError("--not goes with --of")
+        given = {"samples": samples, "truncation": truncation, "method": method, "between": between, "seed": seed}
+        found = from_functions(generator, names, apart or (), name, given)
+    elif apart or between:
+        raise click.UsageError("--not and --between go with --of")
     else:
         found = [from_examples(generator, having, lacking, table, name=name, out=out, seed=seed, **photo)]
     save_directions(found, out)
@@ -88,16 +98,19 @@ def learned_line(direction: "Direction") -> str:
 
 
 def from_functions(
-    generator: "Generator", names: Sequence[str], apart: Sequence[str], given: dict[str, Any]
+    generator: "Generator", names: Sequence[str], apart: Sequence[str], title: str | None, given: dict[str, Any]
 ) -> "list[Direction]":
-    """Directions of attributes, from samples of the generator."""
+    """Directions of attributes, from samples of the generator; title: what to call one."""
     from inversion.attributes.table import attribute
     from inversion.directions.learn import label, learn
 
+    if title is not None and len(names) > 1:
+        raise click.UsageError("--name is for one direction; name one attribute")
     config = LearnConfig(**{key: value for key, value in given.items() if value is not None})
     functions = {name: attribute(name) for name in dict.fromkeys([*names, *apart])}
     labels = label(generator, functions, config, Bars())
-    return learn(generator, labels, names, apart=apart, config=config)
+    found = learn(generator, labels, names, apart=apart, config=config)
+    return found if title is None else [replace(found[0], name=title)]
 
 
 def from_examples(

@@ -1,6 +1,7 @@
 """Photographs, inverted."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from inversion.commands.settings import Grouped, grouped, option_of, options
 from inversion.commands.tables import objective_line, record_line
 from inversion.commands.terminal import bars, fail, say, tell
 from inversion.errors import SettingsError
-from inversion.tuning.config import TuneConfig
+from inversion.tuning.config import TUNINGS, TuneConfig
 
 if TYPE_CHECKING:
     from generators.base import Generator
@@ -72,7 +73,7 @@ def invert(
 
     found, also = wanted(photos, out), Also(settings.pop("paste"), settings.pop("compare"))
     check_pictures(generator, [*photos, *found], film=film, paste=also.paste, align=align)
-    start, tuning = start_of(init, generator, settings), tuning_of(generator, tune, settings)
+    start, tuning = start_of(init, generator, settings), tuning_of(generator, recipe, tune, settings)
     config = config_of(generator, recipe, **settings)
     cache = None if film else cache_folder("inversions")  # what is to be seen has to be done
     cut = {"align": align, "face": face, "mask": mask}
@@ -132,12 +133,13 @@ def do(inverter: "Inverter", found: "list[Picture]", out: Path, film: str | None
         fail(f"error: {sum(failed)} of {len(found)} photographs failed")
 
 
-def tuning_of(generator: "Generator", wanted: bool, settings: dict[str, Any]) -> TuneConfig | None:
-    """The settings of the tuning, taken out of all settings; None where none is wanted."""
+def tuning_of(generator: "Generator", recipe: str, wanted: bool, settings: dict[str, Any]) -> TuneConfig | None:
+    """The settings of the tuning, taken out of all settings; None where none is wanted, nor part of the recipe."""
     from inversion.config import parse_weights
 
     given = {name: settings.pop(f"tune_{name}") for name in settings_of(TuneConfig)}
     given = {name: value for name, value in given.items() if value is not None}
+    wanted = wanted or recipe in TUNINGS
     if not wanted and given:
         names = ", ".join(f"--tune-{name}" for name in given)
         raise click.UsageError(f"{names} came without --tune; add it, or leave them out")
@@ -147,7 +149,7 @@ def tuning_of(generator: "Generator", wanted: bool, settings: dict[str, Any]) ->
         raise SettingsError("the latent of --init is tuned already; start from one of the generator as it came")
     if "loss" in given:
         given["loss"] = parse_weights(given["loss"])
-    return TuneConfig(**given)
+    return replace(TUNINGS.get(recipe, TuneConfig()), **given)
 
 
 def start_of(init: Path | None, generator: "Generator", settings: dict[str, Any]) -> "Latent | None":

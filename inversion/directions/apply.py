@@ -9,6 +9,7 @@ from PIL import Image
 from generators.base import Generator
 from inversion.directions.direction import Direction, along, check_direction, move
 from inversion.directions.store import chosen
+from inversion.directions.undo import moves
 from inversion.errors import FaceError, SettingsError, note
 from inversion.faces.detect import describe
 from inversion.latent import Latent, check_factor, preview
@@ -50,7 +51,7 @@ class Reached:
     strength: float  # standard deviations
     value: float  # of the attribute there
     identity: float | None  # distance from the face it began with; None where it shows no face
-    why: str  # "reached", or what ended it before: "identity", "range"
+    why: str  # "reached", or what ended it before: "identity", "face" where none was seen, "range"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,8 @@ class Look:
         for index in range(1, round(aim.furthest / STRIDE) + 1):
             seen = self.at(sign * STRIDE * index)
             if seen is None or (seen.identity or 0.0) > aim.within:
-                return self.halved(inside, sign * STRIDE * index, aim, nearest, up=up, why="identity")
+                why = "face" if seen is None else "identity"
+                return self.halved(inside, sign * STRIDE * index, aim, nearest, up=up, why=why)
             if (seen.value >= aim.target) == up:
                 return self.halved(inside, seen.strength, aim, nearest, up=up, why="reached")
             inside = seen
@@ -153,6 +155,19 @@ class Look:
             else:
                 outside = middle
         return replace(best, why=why)
+
+
+def meant_for(directions: Mapping[str, Direction], name: str, target: float) -> Direction:
+    """The direction along which that one's attribute is brought to a value.
+
+    That is the named one, unless another was learned for values as far out as the target (`LearnConfig.between`).
+    """
+    own = directions[name]
+    for one in directions.values():
+        between = one.made.get("between")
+        if between and moves(one) == moves(own) and (target - between[0]) * (between[1] - between[0]) > 0:
+            return one
+    return own
 
 
 def check_known(directions: Mapping[str, Direction], names: Sequence[str], generator: Generator) -> None:

@@ -1,6 +1,9 @@
 """What the benchmarks share: options, the people they measure on, and a table. Nothing heavy is imported at the top."""
 
 import json
+import os
+import platform
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,10 +81,35 @@ def median(values: list[float]) -> float | None:
 def report(title: str, figures: dict[str, object], as_json: bool) -> None:
     """Print the figures: a line each under the title, or one JSON object; None is a figure that could not be taken."""
     if as_json:
-        click.echo(json.dumps(figures))
+        click.echo(json.dumps(figures | {"where": where()}))
         return
     width = max(map(len, figures))
     click.echo(title)
     for name, value in figures.items():
         text = "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
         click.echo(f"  {name.replace('_', ' '):<{width}}  {text}")
+
+
+def write_json(path: Path, content: dict[str, object]) -> None:
+    """Write what a benchmark found, and where."""
+    path.write_text(json.dumps({"where": where(), **content}, indent=1) + "\n")
+
+
+def where() -> dict[str, object]:
+    """The machine, the libraries and the commit that figures are of."""
+    import torch
+
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    about = {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "cuda": cuda}
+    return about | {"python": platform.python_version(), "torch": torch.__version__, "commit": commit or None}
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -113,3 +113,13 @@ def test_a_photograph_that_fails_does_not_stop_the_tuning(latent, photos, tmp_pa
     assert result.exit_code == 1 and "error" in broken and good["delta"].endswith(".delta.safetensors")
     result = latent("invert", tmp_path / "broken.png", "-o", tmp_path / "out", "--json", *TUNE)
     assert result.exit_code == 1 and "error" in objects(result)[0]
+
+
+def test_pivotal_tuning_as_published_is_a_recipe(latent, photos, tmp_path):
+    own = ("--loss", "pixel=1", "--tune-loss", "pixel=1", "--tune-steps", "2")
+    result = latent("invert", photos[0], "-o", tmp_path / "pti", "--json", "--recipe", "pti-offline", *own, *FAST)
+    assert result.exit_code == 0, result.output
+    (record,) = objects(result)
+    settings = record["tuning"]["settings"]
+    assert settings["patience"] == 350 and settings["steps"] == 2 == record["tuning"]["steps"]
+    assert read_bundle(record["latent"]).latent.space == "w"

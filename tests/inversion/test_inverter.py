@@ -86,6 +86,15 @@ def test_recipes_by_name(generator):
     assert projector.space is LatentSpace.W and projector.optimize_noise and projector.steps == 1000
 
 
+def test_every_published_recipe_runs_without_a_download():
+    assert RECIPES["projector-offline"].loss == {"perceptual": 1.0, "noise-code": 1e5}
+    for name, config in RECIPES.items():
+        if any("lpips" in term for term in config.loss):
+            other = RECIPES[f"{name}-offline"]
+            assert [*other.loss.values()] == [*config.loss.values()] and replace(other, loss=config.loss) == config
+    assert RECIPES["projector-w-plus"] == replace(RECIPES["projector"], space=LatentSpace.W_PLUS)
+
+
 # the steps
 
 
