@@ -21,6 +21,7 @@ from inversion.attributes import Attribute
 from inversion.attributes.seen import see
 from inversion.directions.config import LearnConfig
 from inversion.directions.direction import Direction, direction_of
+from inversion.directions.examples import FEWEST as OF_A_KIND
 from inversion.directions.examples import check_examples
 from inversion.errors import SettingsError, note
 from inversion.latent import preview, sample_latent
@@ -159,8 +160,9 @@ def fit(labels: Labels, name: str, config: LearnConfig) -> Fit:
     if config.method == "ridge":
         return regression(labels.places[has], values[has], config.seed)
     lacking, having = kinds_of(values, config.between)
-    if min(lacking.sum(), having.sum()) < FEWEST:
-        raise SettingsError(f"{name} is so in {lacking.sum()} and {having.sum()} samples; {FEWEST} of each are needed")
+    if min(lacking.sum(), having.sum()) < OF_A_KIND:
+        count = f"{lacking.sum()} and {having.sum()}"
+        raise SettingsError(f"{name} is so in {count} samples; {OF_A_KIND} of each are needed")
     either = lacking | having
     return (boundary if config.method == "svm" else means)(labels.places[either], having[either], config.seed)
 

@@ -2,11 +2,12 @@
 
     python -m tests.benchmarks.directions --generator ffhq --latents kept/ --json
 
-A row for each direction, at two standard deviations of w. Moved: the share of faces whose own attribute is larger at +2
-than at -2. Besides: the largest change of another direction's attribute, as a part of the change of its own, each in
-standard deviations over the faces. Identity is the distance of dlib descriptors from the face
-at 0, under 0.6 is one person. Of age: the median of the age net at -2, 0 and +2, and the share of pictures at -2 and +2
-whose gender presentation changed its sign, of those that were sure of it (odds of ten to one).
+A row for each direction, at two standard deviations of w. Moved: the share of faces whose own attribute is larger at
++2 than at -2. Besides: the largest change of another direction's attribute, as a part of the change of its own, each in
+standard deviations over samples of the generator; and, of these people, over the faces. Identity is the distance of
+dlib descriptors from the face at 0, under 0.6 is one person. Of age: the median of the age net at -2, 0 and +2, and the
+share of pictures at -2 and +2 whose gender presentation changed its sign, of those that were sure of it (odds of ten to
+one).
 """
 
 from collections.abc import Sequence
@@ -50,32 +51,42 @@ def main(
     paths = sorted(latents.rglob("*.latent.safetensors"))[:limit]
     people = [load_latent(path, model).to_w_plus(model) for path in paths]
     starts = [(latent, sight) for latent in people if (sight := look(model, latent, measured))]
-    spreads = {name: float(np.std([sight.values[name] for _, sight in starts])) for name in measured}
+    here = {name: float(np.std([sight.values[name] for _, sight in starts])) for name in measured}
+    samples = {moves(one): float(one.made["spread"]) for one in known.values() if moves(one) == one.name}
+    spreads = {name: samples.get(name, here[name]) for name in measured}
     figures: dict[str, object] = {"people": len(starts)}
     for one in wanted:
         effect = measure_one(model, starts, one, measured, far=())
         own = moves(one) if moves(one) in measured else "age"
-        figures |= {f"{one.name}: {key}": value for key, value in row(effect, own, spreads).items()}
+        figures |= {f"{one.name}: {key}": value for key, value in row(effect, own, spreads, here).items()}
         if own == "age":
             figures |= {f"{one.name}: {key}": value for key, value in ages(effect, [s for _, s in starts]).items()}
     report(f"{generator}: directions at 2 standard deviations", figures, as_json)
 
 
-def row(effect: "Effect", own: str, spreads: dict[str, float]) -> dict[str, object]:
-    """The figures of one direction."""
-    shares = {name: abs(effect.effects[name]) / spreads[name] for name in spreads}
-    besides = {name: share / shares[own] for name, share in shares.items() if name != own}
-    worst = max(besides, key=lambda name: besides[name])
+def row(effect: "Effect", own: str, spreads: dict[str, float], here: dict[str, float]) -> dict[str, object]:
+    """The figures of one direction; spreads of attributes over samples, and over these people."""
+    worst, share = besides(effect, own, spreads)
+    worst_here, share_here = besides(effect, own, here)
     return {
         "moved": effect.moved(own, 2.0),
-        "deviations a deviation": shares[own],
-        "besides": besides[worst],
+        "deviations a deviation": abs(effect.effects[own]) / spreads[own],
+        "besides": share,
         "besides, which": worst,
+        "besides, of these people": share_here,
+        "besides, of these people, which": worst_here,
         "identity at 1": effect.identity(1.0),
         "same person at 1": effect.same_person(1.0),
         "identity at 2": effect.identity(2.0),
         "same person at 2": effect.same_person(2.0),
     }
+
+
+def besides(effect: "Effect", own: str, spreads: dict[str, float]) -> tuple[str, float]:
+    """The attribute that moves most beside its own, and how far, as a part of that."""
+    shares = {name: abs(effect.effects[name]) / spreads[name] for name in spreads}
+    worst = max((name for name in shares if name != own), key=lambda name: shares[name])
+    return worst, shares[worst] / shares[own]
 
 
 def ages(effect: "Effect", starts: "Sequence[Sight]") -> dict[str, object]:

@@ -148,7 +148,8 @@ def test_a_broken_table_is_told_by_its_row(latent, tmp_path, rows, message):
         (["--of", "smile", "--with", "x"], "say what to learn from"),
         (["--of", "smlie"], "no attribute is called 'smlie'; choose of smile"),
         (["--table", "x.csv", "--with", "y"], "give --table, or --with and --without"),
-        (["--with", "x", "--not", "age"], "--not goes with --of"),
+        (["--with", "x", "--not", "age"], "--not and --between go with --of"),
+        (["--of", "smile,yaw", "--name", "x"], "--name is for one direction"),
     ],
 )
 def test_unclear_wishes_are_refused(latent, tmp_path, more, message):

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from inversion.directions import apply
-from inversion.directions.apply import Aim, edit, reach
+from inversion.directions.apply import Aim, edit, meant_for, reach
 from inversion.directions.direction import direction_of
 from inversion.directions.strips import strips
 from inversion.errors import DirectionError, FaceError, Note, SettingsError
@@ -85,6 +87,26 @@ def test_it_stops_before_it_is_another_person(generator, directions, monkeypatch
     aim = Aim(target=999.0, within=1.3 * sigma)
     found = reach(generator, sample_latent(generator), directions["axis0"], grey, aim)
     assert found.why == "identity" and 1.3 - 0.5 / 2**5 <= found.strength <= 1.3
+
+
+@pytest.mark.usefixtures("linear")
+def test_it_stops_where_no_face_is_seen(generator, directions, monkeypatch):
+    latent, sigma = sample_latent(generator), float(directions["axis0"].shift.norm())
+    monkeypatch.setattr(apply, "describe", lambda picture: np.zeros(128))
+    end = grey(apply.preview(generator, latent)[0]) + 1.3 * sigma
+    seen = lambda picture: grey(picture) if grey(picture) < end else None  # noqa: E731
+    found = reach(generator, latent, directions["axis0"], seen, Aim(target=999.0, rises=True))
+    assert found.why == "face" and 1.3 - 0.5 / 2**5 <= found.strength <= 1.3
+
+
+def test_a_value_has_the_direction_that_was_learned_for_such(directions):
+    age = replace(directions["axis0"], name="age")
+    young = replace(directions["axis1"], name="childhood", made={"of": "age", "between": [20.0, 12.0]})
+    known = {"age": age, "childhood": young, "smile": replace(age, name="smile")}
+    assert [meant_for(known, "age", float(years)).name for years in (8, 19, 20, 60)] == ["childhood"] * 2 + ["age"] * 2
+    assert meant_for(known, "smile", 8.0).name == "smile" and meant_for(known, "childhood", 60.0) is young
+    older = replace(young, name="old", made={"of": "age", "between": [50.0, 80.0]})
+    assert meant_for({"age": age, "old": older}, "age", 70.0) is older
 
 
 @pytest.mark.usefixtures("blind")

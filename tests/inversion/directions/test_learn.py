@@ -77,13 +77,30 @@ def test_a_label_is_what_the_function_says_of_each_sample(paint, labels):
     np.testing.assert_allclose(labels.places, paint.statistics().enter(codes[:, 0]), atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["ridge", "svm"])
+@pytest.mark.parametrize("method", ["ridge", "svm", "means"])
 def test_a_direction_raises_what_it_was_learned_from(paint, labels, method):
     (direction,) = learn(paint, labels, ["red"], config=LearnConfig(method=method))
     latent = sample_latent(paint, seed=5)
     assert colour(paint, move(paint, latent, direction, 1.0))[0] > colour(paint, latent)[0] + 0.1
     assert direction.made["score"] > 0.9 and direction.made["samples"] == 300
     assert direction.made["method"] == method
+
+
+def test_between_goes_from_samples_beyond_one_value_to_those_beyond_another(paint, labels):
+    reds = labels.values["red"]
+    config = LearnConfig(method="means", between=(140.0, 110.0))
+    (direction,) = learn(paint, labels, ["red"], config=config)
+    w = sample_latent(paint, batch=300).code[:, 0]
+    way = w[reds <= 110].mean(dim=0) - w[reds >= 140].mean(dim=0)
+    assert torch.nn.functional.cosine_similarity(way, direction.shift[0], dim=0) > 0.9999
+    assert direction.made["between"] == [140.0, 110.0] and direction.made["samples"] < 300
+    assert direction.made["score"] > 0.9
+    with pytest.raises(SettingsError, match="red is so in 0 and .* samples; 10 of each"):
+        learn(paint, labels, ["red"], config=LearnConfig(method="means", between=(999.0, 110.0)))
+    with pytest.raises(SettingsError, match="a regression is over all samples"):
+        LearnConfig(between=(1.0, 2.0))
+    with pytest.raises(SettingsError, match="give two different numbers"):
+        LearnConfig(method="svm", between=(1.0, 1.0))
 
 
 def test_what_shall_not_move_does_not(paint, labels):
