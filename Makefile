@@ -26,13 +26,15 @@ lint: $(VENV)/installed
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # The second parent is drawn, not photographed, so that its latent is known and needs no search.
-demo: $(VENV)/ffhq
+demo: $(VENV)/package $(VENV)/ffhq
 	mkdir -p demo
 	$(BIN)/python -c "import skimage.data as d; from PIL import Image; Image.fromarray(d.astronaut()).save('demo/astronaut.png')"
 	$(BIN)/latent invert demo/astronaut.png -o demo/me/
 	$(BIN)/latent sample -o demo/parent.png -n 1 --seed $(SEED) --truncation 0.7 --save-latents
 	$(BIN)/latent blend demo/me/astronaut.latent.safetensors demo/parent.latent.safetensors \
 		-o demo/child.png --children 4 --seed 1
+	$(BIN)/latent blend demo/me/astronaut.latent.safetensors demo/parent.latent.safetensors \
+		-o demo/child8.png --children 4 --seed 1 --age 8 || echo "no $(AGES): nobody tells ages, so children stay grown up"
 	$(BIN)/latent interpolate demo/me/astronaut.latent.safetensors demo/parent.latent.safetensors \
 		-o demo/morph.mp4 --frames 60
 	@echo
@@ -40,6 +42,7 @@ demo: $(VENV)/ffhq
 	@echo "demo/me/astronaut.png    what the generator makes of it"
 	@echo "demo/parent.png          the other parent, a face of nobody"
 	@echo "demo/child.png           four children of the two"
+	@echo "demo/child8.png          the same, eight years old"
 	@echo "demo/morph.mp4           the way from one to the other"
 
 # Nothing else should run meanwhile. What is compared runs in turns in one process; the rest takes medians.
