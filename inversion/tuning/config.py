@@ -13,7 +13,7 @@ LARGEST_SHARE = 0.1  # of the generator's own weights in float32, which a delta 
 class TuneConfig:
     """Settings of one tuning. SettingsError for what is out of range."""
 
-    steps: int = setting(50, "Updates of the generator for each person.", least=1, flag="tune-steps")
+    steps: int = setting(120, "Updates of the generator for each person.", least=1, flag="tune-steps")
     lr: float = setting(
         1.0, "Peak rate, 1 where the first slope would bring the loss to 0 in a step.", above=0, flag="tune-lr"
     )
