@@ -34,8 +34,14 @@ def peak_memory_mb() -> float | None:
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
-def free_memory() -> int | None:
-    """Bytes that this process may still take: the machine's, or its container's if that is less; None: unknown."""
+def free_memory(device: torch.device | None = None) -> int | None:
+    """Bytes that this process may still take: the machine's, or its container's if that is less; None: unknown.
+
+    device: on that one.
+    """
+    if device is not None and device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
     found = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -51,3 +57,11 @@ def free_memory() -> int | None:
     except (OSError, ValueError):
         pass  # no container, or one without a limit
     return min(found, default=None)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out, on whatever device; torch has no kind of its own for that on the processor."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    words = ("DefaultCPUAllocator", "out of memory", "bad_alloc")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)

@@ -94,6 +94,12 @@ class InvertConfig:
         group=FINER,
         shown="where the processor has units for it",
     )
+    checkpoint: bool | None = setting(
+        None,
+        "Draw again for the gradient what memory then need not hold: a third slower, at a fraction of the memory.",
+        group=FINER,
+        shown="where memory does not hold it",
+    )
     coarse: tuple[tuple[float, int], ...] = ()  # (share, px): up to that share of the steps pictures of that size do
 
     def size_at(self, done: float, full: int) -> int:

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from generators.base import Generator
 from generators.device import has_bf16
+from generators.parts.recompute import recomputing
 from inversion.config import InvertConfig, LatentSpace
 from inversion.errors import SettingsError
-from inversion.found import Found, Rows, better
-from inversion.found import Step as Step
 from inversion.guess import completed, first_guess, fresh_noise, lively
 from inversion.latent import Latent, check_label
 from inversion.losses import Candidate, Objective, Objectives, TermContext, objectives
+from inversion.together import Found, Rows, better, fitted
+from inversion.together import Step as Step
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -64,7 +65,7 @@ def optimize(
             code.requires_grad_(False)
             noise = tuple(n.clone().requires_grad_() for n in noise)  # the steps before keep what they have
             optimizer = OPTIMIZERS[config.optimizer](noise, lr=config.detail_lr)
-        with precision(code.device, config.bf16):
+        with precision(code.device, config.bf16), recomputing(bool(config.checkpoint)):
             shift = jitter(done / turn) if jitter and done < turn else 0.0
             latent = replace(init, code=(code if axes is None else axes.leave(code)) + shift, noise=noise)
             ws, size = latent.to_ws(generator), config.size_at(done, generator.img_resolution)
@@ -106,6 +107,8 @@ def steps_of(
     check_label(generator, config.label, config.space)
     began = monotonic()
     images = images.clone() if images.is_inference() else images
+    if config.checkpoint is None:
+        _, config = fitted(generator, config, len(images))
     if kept is not None:
         images = completed(generator, images, kept)
     if init is None:

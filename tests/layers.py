@@ -20,7 +20,7 @@ ORDER = {
     ).split(),
     "inversion": (
         "errors.py config.py watch.py figure.py faces/ attributes/ latent.py target.py guess.py features.py "
-        "metrics.py losses.py found.py loop.py edit/ files/ directions/ inverter.py tuning/ batch.py library/ "
+        "metrics.py losses.py together.py loop.py edit/ files/ directions/ inverter.py tuning/ batch.py library/ "
         "measures/ views/ commands/"
     ).split(),
 }  # what comes first is imported, never the other way round; generators/ knows nothing of inversion/

@@ -1,19 +1,29 @@
-"""What a descent has of its images so far: the steps that are given, and which images still move."""
+"""Images that are searched for together: how many memory holds, which still move, and what each has so far."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, nan
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inversion.config import InvertConfig
-from inversion.latent import Latent
+from generators.base import Generator
+from generators.device import free_memory, out_of_memory
+from generators.parts.recompute import bytes_kept
+from inversion.config import InvertConfig, LatentSpace
+from inversion.errors import InversionError
+from inversion.latent import Latent, mean_latent
 
 CROWDED = 0.75  # once no more than this share of a batch still moves, the others leave it
+SHARE = 0.8  # of the free memory, which a search may take
+BESIDE = 2.0  # bytes that a step needs for each one that the picture's layers keep: losses, and what comes and goes
+AGAIN = 0.3  # of them where the layers are drawn again
+MOST_KEPT = 1 << 18  # bytes a pixel that no generator's layers keep: nothing is measured where so many would fit
 Rows = Int[Tensor, " rows"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -99,3 +109,64 @@ def joined(a: Step, b: Step, how: Callable[[Tensor, Tensor], Tensor]) -> Step:
     latent = replace(a.latent, code=how(a.latent.code, b.latent.code), noise=noise)
     found = None if a.found is None or b.found is None else how(a.found, b.found)
     return Step(b.index, latent, {name: how(a.losses[name], b.losses[name]) for name in a.losses}, b.size, found)
+
+
+def fitted(generator: Generator, config: InvertConfig, most: int) -> tuple[int, InvertConfig]:
+    """How many pictures memory holds the search of, up to most, and settings that say whether to draw them again."""
+    free, way = free_memory(generator.w_avg.device), bool(config.checkpoint)
+    bound = MOST_KEPT * generator.img_resolution**2 * most
+    if not config.steps or free is None or bound < SHARE * free:
+        return most, replace(config, checkpoint=way)
+    need, room = search_bytes(generator), SHARE * free
+    if config.checkpoint is None:
+        way = need > room
+    return max(1, min(most, int(room / (need * AGAIN if way else need)))), replace(config, checkpoint=way)
+
+
+def search_bytes(generator: Generator) -> float:
+    """About how many bytes a step of the search of one picture needs."""
+    latent = mean_latent(generator, LatentSpace.W_PLUS)
+    ws = latent.code.detach().clone().requires_grad_()
+    beside = [*generator.state_dict().values(), *latent.noise]
+    return max(1.0, BESIDE * bytes_kept(lambda: generator.synthesis(ws, latent.noise), beside))
+
+
+class MemoryShort(InversionError):
+    """Memory does not hold the search of a single picture."""
+
+
+class Room:
+    """How many images are searched for together, and by which settings; nothing is measured before the first search."""
+
+    def __init__(self, generator: Generator, config: InvertConfig, most: int) -> None:
+        self.generator, self.config, self.most = generator, config, most
+        self.measured = False
+
+    def tried(self, count: int, search: Callable[[InvertConfig], T]) -> T | None:
+        """Give the result of a search for so many images; None where there is room for fewer, as most then tells.
+
+        MemoryShort where there is none for one alone.
+        """
+        if count and not self.measured:
+            self.most, self.config = fitted(self.generator, self.config, self.most)
+            self.measured = True
+        if count > self.most:
+            return None
+        try:
+            return search(self.config)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        self.shrink(count)  # after the error is gone, and with it all that the search held
+        return None
+
+    def shrink(self, count: int) -> None:
+        """Make do with less, as memory ran out for so many images."""
+        if self.generator.w_avg.is_cuda:
+            torch.cuda.empty_cache()
+        if count == 1 and self.config.checkpoint:
+            px = self.generator.img_resolution
+            advice = "close other programs, or name a smaller generator"
+            raise MemoryShort(f"memory does not hold the search of one picture of {px} px; {advice}")
+        self.most = max(1, count // 2)
+        self.config = replace(self.config, checkpoint=count == 1 or bool(self.config.checkpoint))
