@@ -92,7 +92,7 @@ class InvertConfig:
         None,
         "Compute in bf16, which is faster where the processor has units for it.",
         group=FINER,
-        shown="where the processor has units for it",
+        shown="where it is faster here, as timed once",
     )
     checkpoint: bool | None = setting(
         None,

@@ -57,6 +57,7 @@ def optimize(
     moved = [code, *(noise if config.optimize_noise else ())]
     optimizer = OPTIMIZERS[config.optimizer](moved, lr=config.lr)
     jitter = Jitter(generator, code.shape[1:], config) if config.w_jitter and config.steps else None
+    bf16 = config.bf16 if config.steps else bool(config.bf16)  # to time it does not pay for one picture
     turn = 1 - config.detail if noise else 1.0  # the share that is done when the code stops and the noise takes over
 
     for index in range(config.steps + 1):
@@ -65,7 +66,7 @@ def optimize(
             code.requires_grad_(False)
             noise = tuple(n.clone().requires_grad_() for n in noise)  # the steps before keep what they have
             optimizer = OPTIMIZERS[config.optimizer](noise, lr=config.detail_lr)
-        with precision(code.device, config.bf16), recomputing(bool(config.checkpoint)):
+        with precision(code.device, bf16), recomputing(bool(config.checkpoint)):
             shift = jitter(done / turn) if jitter and done < turn else 0.0
             latent = replace(init, code=(code if axes is None else axes.leave(code)) + shift, noise=noise)
             ws, size = latent.to_ws(generator), config.size_at(done, generator.img_resolution)
@@ -237,7 +238,7 @@ def whiten_(noise: tuple[Tensor, ...]) -> None:
 
 
 def precision(device: torch.device, bf16: bool | None) -> torch.autocast | nullcontext:
-    """bf16 autocast where it is asked for, or by default where the processor has units for it."""
+    """bf16 autocast where it is asked for, or by default where it is clearly faster on this machine."""
     wanted = has_bf16(device) if bf16 is None else bf16
     return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
 

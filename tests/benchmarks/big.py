@@ -35,7 +35,8 @@ loaded = perf_counter()
 with torch.no_grad():
     target = generator.synthesis(generator.mapping(torch.zeros(1, 512)), generator.fixed_noise(1)).clamp(-1, 1)
 rendered = perf_counter()
-config = config_of(generator, "default", steps=int(sys.argv[2]), loss="pixel=1,laplacian=1", checkpoint=sys.argv[3] == "again")
+given = {"steps": int(sys.argv[2]), "checkpoint": sys.argv[3] == "again"}
+config = config_of(generator, "default", loss="pixel=1,laplacian=1", **given)
 for step in steps_of(generator, target, config):
     if step.index == 0:
         started = perf_counter()
