@@ -120,7 +120,7 @@ class Inverter:
         As many are searched for together as batch says, or fewer, if memory holds no more. Each ends as it would alone.
         keep_best: Ctrl-C ends a batch at its best step, whose results come before KeyboardInterrupt goes on.
         """
-        queue = deque(photos)
+        queue: deque[Photo | Job | InversionError] = deque(photos)
         total, told = len(queue), False
         room = Room(self.generator, self.config, self.batch or at_a_time(self.generator))
         while queue:

@@ -64,7 +64,7 @@ def optimize(
         done = max(index / max(config.steps, 1), min(clock(), 1.0))
         if turn <= done < 1 and code.requires_grad:
             code.requires_grad_(False)
-            noise = tuple(n.clone().requires_grad_() for n in noise)  # the steps before keep what they have
+            noise = tuple(n.detach().clone().requires_grad_() for n in noise)  # the steps before keep what they have
             optimizer = OPTIMIZERS[config.optimizer](noise, lr=config.detail_lr)
         with precision(code.device, bf16), recomputing(bool(config.checkpoint)):
             shift = jitter(done / turn) if jitter and done < turn else 0.0
@@ -84,7 +84,8 @@ def optimize(
             whiten_(noise)
         if (rows := leave()) is not None and isinstance(terms, Objectives):
             code, *left = narrowed((code, *noise), optimizer, rows)
-            init, terms, noise = init.take(rows), terms.take(rows), tuple(left)
+            init, terms = init.take(rows), terms.take(rows)
+            noise = tuple(left)
 
 
 @torch.inference_mode(False)  # whatever mode the caller is in; gradients are needed

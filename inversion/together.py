@@ -139,8 +139,8 @@ class Room:
     """How many images are searched for together, and by which settings; nothing is measured before the first search."""
 
     def __init__(self, generator: Generator, config: InvertConfig, most: int) -> None:
-        self.generator, self.config, self.most = generator, config, most
-        self.measured = False
+        self.generator, self.config = generator, config
+        self.most, self.measured = most, False
 
     def tried(self, count: int, search: Callable[[InvertConfig], T]) -> T | None:
         """Give the result of a search for so many images; None where there is room for fewer, as most then tells.

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 RECOMPUTING = ContextVar("recomputing", default=False)
 
 
@@ -46,6 +47,6 @@ def bytes_kept(compute: Callable[[], object], beside: Iterable[Tensor]) -> int:
             seen[mark.cdata] = mark  # held, so that no later storage gets its number
             sizes.append(storage.nbytes())
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda _: None):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):
         compute()
     return sum(sizes)

@@ -43,7 +43,7 @@ def drawn(generator, monkeypatch):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("changes", [{}, {"optimize_noise": True, "w_jitter": 0.02}, {"detail": 0.8}])
+@pytest.mark.parametrize("changes", [{}, {"optimize_noise": True, "w_jitter": 0.02, "detail": 0.4}, {"detail": 0.8}])
 def test_the_rows_that_go_on_go_as_they_would_alone(generator, name, changes):
     images, config = targets(generator, 4), settings(steps=6, optimizer=name, lr_rampup=0.0, **changes)
     init = random_guess(generator, 4, config.space, 0)
@@ -97,7 +97,15 @@ def test_local_edits_of_the_start_go_with_their_images(generator):
     assert [len(one.parts) for one in init.split()] == [0, 1]
 
 
-@pytest.mark.parametrize("changes", [{"detail": 0.5}, {"optimize_noise": True}, {"detail": 0.5, "returns": "last"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"detail": 0.5},
+        {"optimize_noise": True},
+        {"optimize_noise": True, "detail": 0.5},
+        {"detail": 0.5, "returns": "last"},
+    ],
+)
 def test_the_steps_that_are_given_keep_their_values(generator, changes):
     config = settings(lr_rampup=0.0, **changes)
     init = random_guess(generator, 3, LatentSpace.W_PLUS, 0)
