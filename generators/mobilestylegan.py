@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from generators.base import Codes, Drawing, Gaussian, Generator, Images, Labels, Noise, Stage, Styles, drawn
 from generators.errors import GeneratorError
 from generators.parts.ops import SQRT2, normalize_2nd_moment
+from generators.parts.recompute import part
 from generators.shapes import Float
 
 
@@ -181,9 +182,9 @@ class MobileStyleGAN(Generator):
     def draw_in_stages(self, ws: Styles, noise: Noise, size: int) -> Drawing:
         small = self.preview is not None and size <= self.img_resolution // 4
         x = self.start.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        (x,) = yield Stage((self.first(x, ws[:, 0], noise[0]),), 1)
+        (x,) = yield Stage((part(self.first, x, ws[:, 0], noise[0]),), 1)
         for i, block in enumerate(self.blocks[: len(self.blocks) - small]):
-            x = block(x, ws[:, 3 * i + 1 : 3 * i + 4], noise[2 * i + 1 : 2 * i + 3])
+            x = part(block, x, ws[:, 3 * i + 1 : 3 * i + 4], noise[2 * i + 1 : 2 * i + 3])
             (x,) = yield Stage((x,), 3 * i + 4)
         if small:
             assert self.preview is not None

@@ -20,6 +20,7 @@ from generators.parts.ops import (
     modulated_conv2d,
     upsample2d,
 )
+from generators.parts.recompute import part
 from generators.shapes import Float
 
 
@@ -238,7 +239,7 @@ class StyleGAN2(Generator):
         for block in self.blocks:
             assert isinstance(block, Block)
             n = block.num_conv
-            x, image = block(x, image, ws[:, layer : layer + n + 1], noise[layer : layer + n])
+            x, image = part(block, x, image, ws[:, layer : layer + n + 1], noise[layer : layer + n])
             layer += n
             if image is None:
                 (x,) = yield Stage((x,), layer)

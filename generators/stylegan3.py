@@ -15,6 +15,7 @@ from generators.errors import GeneratorError
 from generators.parts.filters import low_pass, shrink, widen
 from generators.parts.mapping import Mapping
 from generators.parts.ops import EqualLinear, modulated_conv2d
+from generators.parts.recompute import part
 from generators.shapes import Float
 
 
@@ -265,7 +266,7 @@ class StyleGAN3(Generator):
     ) -> Drawing:
         x = self.input(ws[:, 0], transform)
         for i, (layer, after) in enumerate(zip(self.layers, signals(self.config), strict=True), 1):
-            (x,) = yield Stage((layer(x, ws[:, i]),), i + 1, after.size / after.rate)
+            (x,) = yield Stage((part(layer, x, ws[:, i]),), i + 1, after.size / after.rate)
         return x * self.config.output_scale
 
 

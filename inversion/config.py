@@ -92,7 +92,13 @@ class InvertConfig:
         None,
         "Compute in bf16, which is faster where the processor has units for it.",
         group=FINER,
-        shown="where the processor has units for it",
+        shown="where it is faster here, as timed once",
+    )
+    checkpoint: bool | None = setting(
+        None,
+        "Draw again for the gradient what memory then need not hold: a third slower, at a fraction of the memory.",
+        group=FINER,
+        shown="where memory does not hold it",
     )
     coarse: tuple[tuple[float, int], ...] = ()  # (share, px): up to that share of the steps pictures of that size do
 

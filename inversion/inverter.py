@@ -3,8 +3,10 @@
 `Inverter` is built once and asked often; `invert` asks it for one photograph.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -30,6 +32,7 @@ from inversion.loop import Step, check_budget, steps_of
 from inversion.losses import check_weights
 from inversion.metrics import compare
 from inversion.target import Photo, Target, load_target, stacked, stacked_kept
+from inversion.together import MemoryShort, Room
 from inversion.watch import SILENT, Watch, last_of
 
 Images = Float[Tensor, "batch channels height width"]
@@ -103,40 +106,55 @@ class Inverter:
         if self.batch is not None and self.batch < 1:
             raise SettingsError(f"batch is {self.batch}; give a count of photographs from 1 on")
 
-    def steps(self, images: Images, kept: Counted | None = None) -> Iterator[Step]:
+    def steps(self, images: Images, kept: Counted | None = None, config: InvertConfig | None = None) -> Iterator[Step]:
         """Yields the best step so far of every image, from the first guess on. Leave the loop to stop."""
         init = None if self.init is None else stack([self.init] * len(images))
         limit = None if self.budget is None else self.budget * len(images)
-        yield from steps_of(self.generator, images, self.config, init=init, budget=limit, kept=kept)
+        yield from steps_of(self.generator, images, config or self.config, init=init, budget=limit, kept=kept)
 
     @torch.inference_mode(False)  # whatever mode the caller is in; gradients are needed
     @torch.enable_grad()
     def run(self, photos: Iterable[Photo | Job], watch: Watch = SILENT, *, keep_best: bool = False) -> Iterator[Result]:
         """A result for each photograph in its order, measured as it is asked for; a bad one does not stop the others.
 
+        As many are searched for together as batch says, or fewer, if memory holds no more. Each ends as it would alone.
         keep_best: Ctrl-C ends a batch at its best step, whose results come before KeyboardInterrupt goes on.
         """
-        photos, told = list(photos), False
-        size = self.batch or at_a_time(self.generator)
-        for first in range(0, len(photos), size):
+        queue: deque[Photo | Job | InversionError] = deque(photos)
+        total, told = len(queue), False
+        room = Room(self.generator, self.config, self.batch or at_a_time(self.generator))
+        while queue:
             if watch.stopped():
                 raise KeyboardInterrupt
-            some = photos[first : first + size]
-            jobs = [one if isinstance(one, Job) else result_or_error(self.job, one) for one in some]
-            open_jobs = [job for job in jobs if isinstance(job, Job) and job.found is None]
-            began = monotonic()
-            targets = [job.target for job in open_jobs]
-            steps = self.steps(stacked(targets), stacked_kept(targets)) if targets else iter(())
-            step, stopped = last_of(steps, watch, first, len(photos))
+            some = [queue.popleft() for _ in range(min(room.most, len(queue)))]
+            jobs = [one if isinstance(one, Job | InversionError) else result_or_error(self.job, one) for one in some]
+            targets = [job.target for job in jobs if isinstance(job, Job) and job.found is None]
+            began, done = monotonic(), total - len(queue) - len(jobs)
+            try:
+                sought = room.tried(len(targets), partial(self.last, targets, watch, done, total))
+            except MemoryShort as error:
+                jobs = [error if isinstance(job, Job) and job.found is None else job for job in jobs]
+                sought = None, False
+            if sought is None:
+                queue.extendleft(reversed(jobs))
+                continue
+            step, stopped = sought
             if stopped and not keep_best:
                 raise KeyboardInterrupt
-            seconds = (monotonic() - began) / max(1, len(open_jobs))
+            seconds = (monotonic() - began) / max(1, len(targets))
             index = count()
             told = told or self.tell_stuck(step, watch)
             for job in jobs:
                 yield self.result(job, step, index, seconds, whole=not stopped)
             if stopped:
                 raise KeyboardInterrupt
+
+    def last(
+        self, targets: Sequence[Target], watch: Watch, done: int, total: int, config: InvertConfig
+    ) -> tuple[Step | None, bool]:
+        """The last step of the search for targets, and whether Ctrl-C ended it."""
+        steps = self.steps(stacked(targets), stacked_kept(targets), config) if targets else iter(())
+        return last_of(steps, watch, done, total)
 
     def tell_stuck(self, step: Step | None, watch: Watch) -> bool:
         """Say where no step was better than the start, which is then what is given; tell whether it was so."""

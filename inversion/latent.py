@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
@@ -68,13 +68,13 @@ class Latent:
 
     def split(self) -> list["Latent"]:
         """One latent per image of the batch, each with the local edits that change it."""
-        return [self._image(slice(i, i + 1)) for i in range(len(self))]
+        return [self.take(torch.tensor([i])) for i in range(len(self))]
 
-    def _image(self, own: slice) -> "Latent":
-        noise = tuple(n[own].clone() for n in self.noise)
-        parts = (Part(part.mask[own].clone(), part.offset[own].clone()) for part in self.parts)
+    def take(self, rows: Int[Tensor, " rows"]) -> "Latent":
+        """A copy of those images of the batch, with the local edits that change any of them."""
+        parts = (Part(part.mask[rows], part.offset[rows]) for part in self.parts)
         some = tuple(part for part in parts if part.mask.any() and part.offset.any())
-        return replace(self, code=self.code[own].clone(), noise=noise, parts=some)
+        return replace(self, code=self.code[rows], noise=tuple(n[rows] for n in self.noise), parts=some)
 
 
 def stack(latents: Sequence[Latent]) -> Latent:

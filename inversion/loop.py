@@ -2,21 +2,24 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from math import cos, inf, isfinite, pi
+from dataclasses import replace
+from math import cos, isfinite, pi
 from time import monotonic
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from generators.base import Generator
 from generators.device import has_bf16
+from generators.parts.recompute import recomputing
 from inversion.config import InvertConfig, LatentSpace
 from inversion.errors import SettingsError
 from inversion.guess import completed, first_guess, fresh_noise, lively
 from inversion.latent import Latent, check_label
-from inversion.losses import Candidate, Objective, TermContext, objectives
+from inversion.losses import Candidate, Objective, Objectives, TermContext, objectives
+from inversion.together import Found, Rows, better, fitted
+from inversion.together import Step as Step
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -26,21 +29,6 @@ OPTIMIZERS = {
 }
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of the loop: a latent and the weighted terms that latent scored, per image."""
-
-    index: int
-    latent: Latent
-    losses: dict[str, Float[Tensor, " batch"]]
-    size: int = 0  # pixels of the picture that they are of; totals of different sizes do not compare
-    found: Int[Tensor, " batch"] | None = None  # the index that each image's latent is of; None: that of the step
-
-    @property
-    def total(self) -> Float[Tensor, " batch"]:
-        return torch.stack(list(self.losses.values())).sum(dim=0)
-
-
 def optimize(
     generator: Generator,
     init: Latent,
@@ -48,13 +36,15 @@ def optimize(
     config: InvertConfig,
     *,
     clock: Callable[[], float] = lambda: 0.0,
+    leave: Callable[[], Rows | None] = lambda: None,
 ) -> Iterator[Step]:
     """Descend the objective from init, yielding every step; stop early by leaving the loop.
 
     Each image of a batch moves as it would alone. The latent of a step is the one that its losses were taken at,
     jitter included: without that step 0 is init, and config.steps updates give config.steps + 1 of them. clock tells
     which share of the time is gone: the schedule then hurries so that all of it fits, and ends at 1. For pictures of
-    several sizes (config.coarse) objective is a function of the size, as `losses.objectives` gives it.
+    several sizes (config.coarse) objective is a function of the size, as `losses.objectives` gives it. leave is asked
+    after each step for the rows of that step which go on alone; None is all of them.
     """
     check_label(generator, config.label, LatentSpace.W)
     if config.coarse and not callable(objective):
@@ -67,20 +57,22 @@ def optimize(
     moved = [code, *(noise if config.optimize_noise else ())]
     optimizer = OPTIMIZERS[config.optimizer](moved, lr=config.lr)
     jitter = Jitter(generator, code.shape[1:], config) if config.w_jitter and config.steps else None
+    bf16 = config.bf16 if config.steps else bool(config.bf16)  # to time it does not pay for one picture
     turn = 1 - config.detail if noise else 1.0  # the share that is done when the code stops and the noise takes over
 
     for index in range(config.steps + 1):
         done = max(index / max(config.steps, 1), min(clock(), 1.0))
         if turn <= done < 1 and code.requires_grad:
             code.requires_grad_(False)
-            optimizer = OPTIMIZERS[config.optimizer]([n.requires_grad_() for n in noise], lr=config.detail_lr)
-        with precision(code.device, config.bf16):
+            noise = tuple(n.detach().clone().requires_grad_() for n in noise)  # the steps before keep what they have
+            optimizer = OPTIMIZERS[config.optimizer](noise, lr=config.detail_lr)
+        with precision(code.device, bf16), recomputing(bool(config.checkpoint)):
             shift = jitter(done / turn) if jitter and done < turn else 0.0
             latent = replace(init, code=(code if axes is None else axes.leave(code)) + shift, noise=noise)
             ws, size = latent.to_ws(generator), config.size_at(done, generator.img_resolution)
             candidate = Candidate(generator.synthesis(ws, noise, resolution=size).float(), ws, noise)
             losses = {name: weight * term(candidate).float() for name, (weight, term) in terms(size).items()}
-        yield Step(index, detached(latent), {name: loss.detach() for name, loss in losses.items()}, size)
+        yield Step(index, settled(latent), {name: loss.detach() for name, loss in losses.items()}, size)
 
         if index == config.steps or done >= 1:
             return
@@ -90,6 +82,10 @@ def optimize(
         optimizer.step()
         if code.requires_grad and config.optimize_noise:
             whiten_(noise)
+        if (rows := leave()) is not None and isinstance(terms, Objectives):
+            code, *left = narrowed((code, *noise), optimizer, rows)
+            init, terms = init.take(rows), terms.take(rows)
+            noise = tuple(left)
 
 
 @torch.inference_mode(False)  # whatever mode the caller is in; gradients are needed
@@ -113,6 +109,8 @@ def steps_of(
     check_label(generator, config.label, config.space)
     began = monotonic()
     images = images.clone() if images.is_inference() else images
+    if config.checkpoint is None:
+        _, config = fitted(generator, config, len(images))
     if kept is not None:
         images = completed(generator, images, kept)
     if init is None:
@@ -177,45 +175,27 @@ def descend(
     """`optimize`, cut by patience and fitted into budget (seconds), yielding what config.returns says of every image.
 
     That is the best step so far, or the last. An image whose patience has run out keeps what it has, so that it ends as
-    it would alone; the batch goes on until all have. Where the size of the pictures changes, all starts anew.
+    it would alone; the batch goes on until all have. Where the size of the pictures changes, the others start anew.
     """
     start = monotonic()
     clock = (lambda: 0.0) if budget is None else (lambda: (monotonic() - start) / max(budget, 1e-9))
-    best = given = None
-    live = torch.ones(len(init), dtype=torch.bool, device=init.code.device)
-    mark, since = inf, 0  # of each image: its total at the last gain, and the steps since then
-    for step in optimize(generator, init, objective, config, clock=clock):
-        step = replace(step, found=torch.full_like(live, step.index, dtype=torch.long))
-        if best is None or given is None or step.size != best.size:
-            best = given = step
-            mark, since = inf, 0
-        else:
-            best = better(best, step, live)
-            given = best if config.returns == "best" else picked(given, step, live & step.total.isfinite())
-        gained = best.total < 0.999 * mark
-        mark, since = torch.where(gained, best.total, mark), torch.where(gained, 0, since + 1)
-        live = since < (config.patience or inf)
-        yield replace(given, index=step.index)
-        if not live.any():
+    found = Found(config, len(init), init.code.device, leaving=isinstance(objective, Objectives))
+    for step in optimize(generator, init, objective, config, clock=clock, leave=found.leave):
+        yield found.after(step)
+        if not found.left:
             return
 
 
-def better(a: Step, b: Step, live: Bool[Tensor, " batch"] | None = None) -> Step:
-    """The step of smaller total, image by image; a number that is not finite never wins, nor b where not live."""
-    wins = b.total.isfinite() & ~(b.total >= a.total)  # against NaN any number wins
-    return picked(a, b, wins if live is None else wins & live)
-
-
-def picked(a: Step, b: Step, wins: Bool[Tensor, " batch"]) -> Step:
-    """The step b for the images where it wins, and a for the others."""
-
-    def pick(x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(wins.reshape(-1, *[1] * (x.dim() - 1)), y, x)
-
-    noise = tuple(pick(x, y) for x, y in zip(a.latent.noise, b.latent.noise, strict=True))
-    latent = replace(b.latent, code=pick(a.latent.code, b.latent.code), noise=noise)
-    found = None if a.found is None or b.found is None else pick(a.found, b.found)
-    return Step(b.index, latent, {name: pick(a.losses[name], b.losses[name]) for name in a.losses}, b.size, found)
+def narrowed(tensors: Sequence[Tensor], optimizer: torch.optim.Optimizer, rows: Rows) -> list[Tensor]:
+    """Those rows of the tensors; the optimizer goes on with them where it moved the whole ones."""
+    fewer = {tensor: tensor.detach()[rows].requires_grad_(tensor.requires_grad) for tensor in tensors}
+    for group in optimizer.param_groups:
+        for whole in group["params"]:
+            state = optimizer.state.pop(whole, {}).items()
+            like = {key: isinstance(value, Tensor) and value.shape == whole.shape for key, value in state}
+            optimizer.state[fewer[whole]] = {key: value[rows] if like[key] else value for key, value in state}
+        group["params"] = [fewer[whole] for whole in group["params"]]
+    return list(fewer.values())
 
 
 class Jitter:
@@ -233,7 +213,7 @@ class Jitter:
     def __call__(self, t: float) -> Float[Tensor, "*code"]:
         """The shift of each code at t in [0, 1], the share of the steps that is done."""
         strength = self.spread * self.config.w_jitter * max(0.0, 1 - t / self.config.jitter_ramp) ** 2
-        return strength * torch.randn(self.shape, generator=self.rng).to(self.device)
+        return strength * torch.randn(self.shape, generator=self.rng).to(self.device, non_blocking=True)
 
 
 def lr_at(done: float, turn: float, config: InvertConfig) -> float:
@@ -259,13 +239,15 @@ def whiten_(noise: tuple[Tensor, ...]) -> None:
 
 
 def precision(device: torch.device, bf16: bool | None) -> torch.autocast | nullcontext:
-    """bf16 autocast where it is asked for, or by default where the processor has units for it."""
+    """bf16 autocast where it is asked for, or by default where it is clearly faster on this machine."""
     wanted = has_bf16(device) if bf16 is None else bf16
     return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
 
 
-def detached(latent: Latent) -> Latent:
-    return replace(latent, code=latent.code.detach().clone(), noise=tuple(n.detach().clone() for n in latent.noise))
+def settled(latent: Latent) -> Latent:
+    """The latent of a step, whose code is no part of the search, apart from what moves on in place: the noise."""
+    noise = tuple(n.detach().clone() if n.requires_grad else n for n in latent.noise)
+    return replace(latent, code=latent.code.detach(), noise=noise)
 
 
 def check_budget(budget: float | None) -> None:

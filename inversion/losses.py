@@ -1,13 +1,13 @@
 """Loss terms. A term maps a candidate to one number per image; to add one, write a function and a line in TERMS."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import isfinite, log2
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from generators.base import Generator, Noise, averaged
@@ -221,13 +221,38 @@ def build(weights: Mapping[str, float], context: TermContext) -> Objective:
     return {name: (float(weight), TERMS[name](context)) for name, weight in weights.items() if weight}
 
 
-def objectives(weights: Mapping[str, float], context: TermContext) -> Callable[[int], Objective]:
-    """`objective` at every size that the generator renders: the target averaged down, and the terms built on first use.
+def objectives(weights: Mapping[str, float], context: TermContext) -> "Objectives":
+    """`objective` at every size that the generator renders; SettingsError for weights that `check_weights` refuses."""
+    check_weights(weights)
+    return Objectives(weights, context)
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """Size -> objective: the target averaged down, and the terms built on first use.
 
     SettingsError for what `objective` refuses, and for features of a discriminator below the full size.
     """
-    check_weights(weights)
-    return cache(lambda size: objective_at(weights, context, averaged(context.target, size)))
+
+    weights: Mapping[str, float]
+    context: TermContext
+    built: dict[int, Objective] = field(default_factory=dict, repr=False)
+
+    def __call__(self, size: int) -> Objective:
+        if size not in self.built:
+            self.built[size] = objective_at(self.weights, self.context, averaged(self.context.target, size))
+        return self.built[size]
+
+    def take(self, rows: Int[Tensor, " rows"]) -> "Objectives":
+        """The objectives of those rows of the batch."""
+        context = self.context
+        fewer = {
+            "target": context.target[rows],
+            "init_ws": None if context.init_ws is None else context.init_ws[rows],
+            "init_noise": None if context.init_noise is None else tuple(n[rows] for n in context.init_noise),
+            "kept": None if context.kept is None else context.kept[rows],
+        }
+        return Objectives(self.weights, replace(context, **fewer))
 
 
 def objective_at(weights: Mapping[str, float], context: TermContext, target: Images) -> Objective:

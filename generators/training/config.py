@@ -50,7 +50,7 @@ class LoopConfig(RunConfig):
         0.998, "Decay a step of the averaged model, at a batch of 16; less at first.", least=0, most=1, group=GENERATOR
     )
     clip: float = setting(5.0, "Largest gradient norm.", above=0, group=GENERATOR)
-    precision: str = setting("auto", "Of autocast; auto: bf16 if in hardware.", choices=PRECISIONS, group=GENERATOR)
+    precision: str = setting("auto", "Of autocast; auto: bf16 if faster here.", choices=PRECISIONS, group=GENERATOR)
     warmup: int = setting(
         12_000,
         "Images by reconstruction alone, before it enters (an encoder's: with one style for all layers).",

@@ -16,6 +16,7 @@ from inversion.files.latent_file import Bundle, as_bytes, read_bundle
 from inversion.latent import Latent, check_fits
 
 VERSION = 1  # to be raised when equal settings come to give better latents, so that old ones are not used
+WAYS = ("checkpoint",)  # settings that say how a latent is computed, and not which
 TOLD = ("losses", "metrics", "steps", "seconds")  # what an entry has to tell of its making
 
 
@@ -30,7 +31,7 @@ def entry_of(
 
     photograph is the sha256 of its file; cut tells how the target was made of it (align, face, mask).
     """
-    settings = asdict(config) | cut
+    settings = {name: value for name, value in asdict(config).items() if name not in WAYS} | cut
     text = json.dumps([photograph, generator.sha256(), settings, VERSION, READING], sort_keys=True)
     return cache / f"{hashlib.sha256(text.encode()).hexdigest()}.latent.safetensors"
 

@@ -1,6 +1,6 @@
 """A 1024 px StyleGAN2 (config F, random weights): seconds to load and a step of inversion, and the most memory taken.
 
-python -m tests.benchmarks.big --json
+python -m tests.benchmarks.big --checkpoint --json
 """
 
 import subprocess
@@ -35,7 +35,8 @@ loaded = perf_counter()
 with torch.no_grad():
     target = generator.synthesis(generator.mapping(torch.zeros(1, 512)), generator.fixed_noise(1)).clamp(-1, 1)
 rendered = perf_counter()
-config = config_of(generator, "default", steps=int(sys.argv[2]), loss="pixel=1,laplacian=1")
+given = {"steps": int(sys.argv[2]), "checkpoint": sys.argv[3] == "again"}
+config = config_of(generator, "default", loss="pixel=1,laplacian=1", **given)
 for step in steps_of(generator, target, config):
     if step.index == 0:
         started = perf_counter()
@@ -44,21 +45,32 @@ print(loaded - began, rendered - loaded, seconds, peak_memory_mb())
 """
 
 
+NAMES = ("load_seconds", "render_seconds", "seconds_a_step", "peak_memory_mb")
+
+
 @click.command()
 @click.option("--steps", default=3, show_default=True)
+@click.option("--checkpoint", is_flag=True, help="Also with the layers drawn again for the gradient.")
 @json_option
-def main(steps: int, as_json: bool) -> None:
+def main(steps: int, checkpoint: bool, as_json: bool) -> None:
     """Load, render and invert at 1024 px."""
     with TemporaryDirectory() as folder:
         model = str(Path(folder) / "big.safetensors")
         subprocess.run([sys.executable, "-c", MAKE, model], cwd=ROOT, check=True)
-        command = [sys.executable, "-c", PROBE, model, str(steps)]
-        probe = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        figures: dict[str, object] = dict(zip(NAMES, probed(model, steps, "kept"), strict=True))
+        if checkpoint:
+            again = dict(zip(NAMES, probed(model, steps, "again"), strict=True))
+            figures |= {f"checkpoint_{name}": again[name] for name in NAMES[2:]}
+    report(f"StyleGAN2 at 1024 px, {steps} steps", figures, as_json)
+
+
+def probed(model: str, steps: int, way: str) -> list[float]:
+    """The figures of a process of its own."""
+    command = [sys.executable, "-c", PROBE, model, str(steps), way]
+    probe = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if probe.returncode:
         raise SystemExit(1)  # its own message is on standard error
-    names = ("load_seconds", "render_seconds", "seconds_a_step", "peak_memory_mb")
-    figures: dict[str, object] = dict(zip(names, map(float, probe.stdout.split()), strict=True))
-    report(f"StyleGAN2 at 1024 px, {steps} steps", figures, as_json)
+    return [float(figure) for figure in probe.stdout.split()]
 
 
 if __name__ == "__main__":

@@ -246,10 +246,11 @@ def test_one_image_that_diverges_leaves_the_others_alone(generator):
     assert torch.equal(last.latent.code[1], init.code[1])
 
 
-def test_bf16_by_the_processors_flags(monkeypatch):
+def test_bf16_by_default_where_it_is_faster(monkeypatch):
     cpu = torch.device("cpu")
-    for flags, fits in ((frozenset({"avx2"}), False), (frozenset({"avx2", "avx512_bf16"}), True)):
-        monkeypatch.setattr("generators.device.cpu_flags", lambda flags=flags: flags)
+    for fits in (False, True):
+        monkeypatch.setattr(loop, "has_bf16", lambda device, fits=fits: fits)
+        monkeypatch.setattr("generators.training.methods.method.has_bf16", lambda device, fits=fits: fits)
         assert precision_on(cpu, "auto") == ("bf16" if fits else "fp32")
         with loop.precision(cpu, None):
             assert torch.is_autocast_enabled("cpu") is fits
@@ -261,3 +262,11 @@ def test_bf16_finds_nearly_the_same(generator):
     images = targets(generator)
     exact, rough = (run(generator, images, settings(steps=30, bf16=bf16))[-1].total for bf16 in (False, True))
     torch.testing.assert_close(rough, exact, rtol=0.3, atol=0.02)
+
+
+def test_nothing_is_timed_where_one_picture_is_all_or_the_settings_say_it(generator, monkeypatch):
+    monkeypatch.setattr(loop, "has_bf16", None)
+    for config in (settings(steps=0, bf16=None), settings(steps=1, bf16=False), settings(steps=1, bf16=True)):
+        run(generator, targets(generator, 1), config)
+    with pytest.raises(TypeError):
+        run(generator, targets(generator, 1), settings(steps=1, bf16=None))

@@ -93,7 +93,7 @@ class Method:
 
 
 def precision_on(device: torch.device, wanted: str) -> str:
-    """One of PRECISIONS; for auto bf16 where device has units for it, and fp32 elsewhere, where bf16 is slower.
+    """One of PRECISIONS; for auto bf16 where it is clearly faster on device, and fp32 elsewhere.
 
     TrainingError for another name, and for fp16 on the cpu.
     """
