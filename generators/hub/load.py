@@ -8,6 +8,7 @@ import torch
 from generators.base import Generator
 from generators.checkpoints.open import describe, open_model, read_checkpoint
 from generators.checkpoints.ours import save_model
+from generators.device import keep_pages
 from generators.hub.catalogue import checkpoints
 from generators.hub.names import find
 from generators.hub.wheels import WHEELS
@@ -20,8 +21,9 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
 
     Files of others (NVIDIA's pickles, stylegan2-pytorch, pSp ...) are told by their content and converted once, into
     the cache; nothing in them is executed. GeneratorError names what is known where the name is not, and what is wrong
-    with a file that cannot be read.
+    with a file that cannot be read. From then on the process keeps the memory that it has had (`device.keep_pages`).
     """
+    keep_pages()
     known = checkpoints().get(str(name))
     found = open_model(find(str(name)), device=device, licence=known.licence if known else None)
     if str(name) in WHEELS:

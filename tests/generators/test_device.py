@@ -1,12 +1,17 @@
 """Which precision is the faster one, as it is timed once a machine."""
 
 import json
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from generators import device
 from generators.device import LIMIT, ROUNDS, SHAPES, bf16_share, has_bf16
+from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
 
@@ -120,3 +125,12 @@ def test_a_share_that_is_no_number_is_timed_anew(machine, tmp_path, value):
 def test_a_cache_that_cannot_be_written_costs_time_alone(monkeypatch, machine):
     monkeypatch.setenv("LATENT_CACHE", "/dev/null/cache")
     assert has_bf16(CPU) and len(machine) == 1
+
+
+def test_memory_is_kept_unless_the_environment_says_how():
+    code = "from generators.device import keep_pages; print(keep_pages())"
+    glibc = platform.libc_ver()[0] == "glibc"
+    for more, kept in (({}, glibc), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)):
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+        done = subprocess.run([sys.executable, "-c", code], env=plain | more, cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout.split() == [str(kept)], done.stderr
