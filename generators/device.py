@@ -19,7 +19,7 @@ from generators.storage import as_json, cache_folder, from_json, write_kept
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of processors of Intel and AMD, and of Arm
 CLEARLY = 0.8  # bf16 is taken where it needs less than this share of float32's time
 SHAPES = ((64, 64), (256, 16))  # channels and size of the convolutions that are timed
-NO_MMAP, NO_TRIM, TOP_PAD = (-4, 0), (-1, 2**31 - 1), (-2, 64 << 20)  # options of glibc's malloc.h, and values
+KEEPING = ((-4, 0), (-1, 2**31 - 1), (-2, 64 << 20))  # glibc's M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
 ROUNDS, LIMIT = 4, 0.25  # how often at most, and after how many seconds no further time
 
 
@@ -122,7 +122,7 @@ def keep_pages() -> bool:
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     set_option = ctypes.CDLL(None).mallopt
-    return all(set_option(option, value) for option, value in (NO_MMAP, NO_TRIM, TOP_PAD))
+    return all(set_option(option, value) for option, value in KEEPING)
 
 
 def peak_memory_mb() -> float | None:
