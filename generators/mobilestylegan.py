@@ -70,13 +70,12 @@ class StyledConv(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch c h w"], w: Float[Tensor, "batch w_dim"], noise: Float[Tensor, "batch 1 h w"]
     ) -> Float[Tensor, "batch c2 h w"]:
-        x = scale(x, self.affine(w))
+        x, noise = scale(x, self.affine(w)), noise * self.noise_strength
         if self.depthwise is None:
             x = F.conv2d(x, self.weight, self.bias, padding=1)
-        else:
-            x = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
-            x = pointwise(x, self.weight, self.bias)
-        return F.leaky_relu_(x.add_((noise * self.noise_strength).to(x.dtype)), 0.2)
+            return F.leaky_relu_(x + noise.to(x.dtype), 0.2)
+        x = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
+        return pointwise(x, self.weight, self.bias, noise=noise, activate=True)
 
 
 class Block(nn.Module):
@@ -128,8 +127,8 @@ class Preview(nn.Module):
         """Features, and the styles of the block's enlargement, of its two convolutions and of the bands."""
         up, first, second, last = styles
         x = self.depthwise0(scale(x, up * first.repeat(1, 4)))
-        x = F.leaky_relu_(pointwise(x, *self.pointwise0.parameters()), 0.2)
-        x = F.leaky_relu_(pointwise(self.depthwise1(scale(x, second)), *self.pointwise1.parameters()), 0.2)
+        x = self.depthwise1(scale(pointwise(x, *self.pointwise0.parameters(), activate=True), second))
+        x = pointwise(x, *self.pointwise1.parameters(), activate=True)
         return pointwise(scale(x, last), *self.rgb.parameters())
 
 

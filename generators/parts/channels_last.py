@@ -52,10 +52,21 @@ def products(a: Float[Tensor, "batch c h w"], b: Float[Tensor, "batch c h w"]) -
 
 
 def pointwise(
-    x: Float[Tensor, "batch c h w"], weight: Float[Tensor, "c2 c 1 1"], bias: Float[Tensor, " c2"]
+    x: Float[Tensor, "batch c h w"],
+    weight: Float[Tensor, "c2 c 1 1"],
+    bias: Float[Tensor, " c2"],
+    *,
+    noise: Float[Tensor, "batch 1 h w"] | None = None,
+    activate: bool = False,
 ) -> Float[Tensor, "batch c2 h w"]:
-    """A convolution of 1x1 px, as one product of matrices."""
-    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    """A convolution of 1x1 px, as one product of matrices; then noise, and leaky ReLU."""
+    pixels = x.permute(0, 2, 3, 1)
+    y = F.linear(pixels.flatten(0, 2), weight.flatten(1), bias)
+    if noise is not None:
+        y = y.add_(noise.to(y.dtype).reshape(-1, 1))
+    if activate:
+        y = F.leaky_relu_(y, 0.2)  # here, as autograd would copy all of a view that changes in place
+    return y.unflatten(0, pixels.shape[:3]).permute(0, 3, 1, 2)
 
 
 def inverse_haar(x: Float[Tensor, "batch c4 h w"]) -> Float[Tensor, "batch c h2 w2"]:
