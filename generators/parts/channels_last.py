@@ -36,8 +36,9 @@ class Scale(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        (x, factors), (gradient,), needs = ctx.saved_tensors, gradients, ctx.needs_input_grad
-        return scale(gradient, factors) if needs[0] else None, products(x, gradient) if needs[1] else None
+        (x, factors), (gradient,) = ctx.saved_tensors, gradients
+        to_x, to_factors = ctx.needs_input_grad
+        return scale(gradient, factors) if to_x else None, products(x, gradient) if to_factors else None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
@@ -47,6 +48,8 @@ class Scale(Function):
 
 def products(a: Float[Tensor, "batch c h w"], b: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c"]:
     """The sum over pixels of a * b, for each channel."""
+    if a.device.type != "cpu" or not a.is_contiguous(memory_format=torch.channels_last):
+        return (a * b).sum(dim=(2, 3))
     rows = [t.permute(0, 2, 3, 1).flatten(1, 2).split(max(1, PIXELS // len(t)), dim=1) for t in (a, b)]
     return torch.stack([(x * y).sum(dim=1) for x, y in zip(*rows, strict=True)]).sum(dim=0)
 

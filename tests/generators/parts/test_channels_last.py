@@ -7,6 +7,7 @@ from generators.parts.channels_last import PIXELS, inverse_haar, pointwise, prod
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")  # torch's own, of forward derivatives
 
+
 def draw(*shape, seed=0):
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return x.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else x
@@ -32,7 +33,9 @@ def test_values_and_gradients_are_those_of_the_plain_formula(fast, plain, inputs
     y, wanted = fast(*inputs), plain(*inputs)
     torch.testing.assert_close(y, wanted)
     seed = draw(*y.shape, seed=3)
-    for ours, theirs in zip(torch.autograd.grad(y, inputs, seed), torch.autograd.grad(wanted, inputs, seed), strict=True):
+    for ours, theirs in zip(
+        torch.autograd.grad(y, inputs, seed), torch.autograd.grad(wanted, inputs, seed), strict=True
+    ):
         torch.testing.assert_close(ours, theirs)
 
 
