@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from generators.base import Codes, Drawing, Gaussian, Generator, Images, Labels, Noise, Stage, Styles, drawn
 from generators.errors import GeneratorError
+from generators.parts.channels_last import inverse_haar, pointwise, scale
 from generators.parts.ops import SQRT2, normalize_2nd_moment
 from generators.parts.recompute import part
 from generators.shapes import Float
@@ -53,25 +54,6 @@ class Mapping(nn.Module):
         return x
 
 
-def scale(x: Float[Tensor, "batch c h w"], style: Float[Tensor, "batch c"]) -> Float[Tensor, "batch c h w"]:
-    """Modulation: each feature channel times a number of its own."""
-    return x * style.to(x.dtype)[:, :, None, None]
-
-
-def inverse_haar(x: Float[Tensor, "batch c4 h w"]) -> Float[Tensor, "batch c h2 w2"]:
-    """Twice the size from a quarter of the channels: first the averages of all, then their details of three kinds.
-
-    In memory as channels_last, where a pixel's channels lie together: so the four corners are copied in whole runs.
-    """
-    batch, channels, height, width = x.shape
-    a, b, c, d = x.permute(0, 2, 3, 1).chunk(4, dim=3)
-    up, down = a + b, a - b
-    rise, fall = c + d, c - d
-    upper, lower = torch.cat([up + rise, up - rise], dim=3), torch.cat([down + fall, down - fall], dim=3)
-    rows = torch.stack([upper, lower], dim=2) * 0.5
-    return rows.reshape(batch, 2 * height, 2 * width, channels // 4).permute(0, 3, 1, 2)
-
-
 class StyledConv(nn.Module):
     """Modulation, a convolution of 3x3 px, noise, bias, leaky ReLU; separable but for the first."""
 
@@ -89,13 +71,12 @@ class StyledConv(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch c h w"], w: Float[Tensor, "batch w_dim"], noise: Float[Tensor, "batch 1 h w"]
     ) -> Float[Tensor, "batch c2 h w"]:
-        x = scale(x, self.affine(w))
+        x, noise = scale(x, self.affine(w)), noise * self.noise_strength
         if self.depthwise is None:
             x = F.conv2d(x, self.weight, self.bias, padding=1)
-        else:
-            x = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
-            x = F.conv2d(x, self.weight, self.bias)
-        return F.leaky_relu_(x + (noise * self.noise_strength).to(x.dtype), 0.2)
+            return F.leaky_relu_(x + noise.to(x.dtype), 0.2)
+        x = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
+        return pointwise(x, self.weight, self.bias, noise=noise, activate=True)
 
 
 class Block(nn.Module):
@@ -124,7 +105,7 @@ class ToBands(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch c h w"], w: Float[Tensor, "batch w_dim"]
     ) -> Float[Tensor, "batch bands h w"]:
-        return F.conv2d(scale(x, self.affine(w)), self.weight, self.bias)
+        return pointwise(scale(x, self.affine(w)), self.weight, self.bias)
 
 
 class Preview(nn.Module):
@@ -146,9 +127,10 @@ class Preview(nn.Module):
     ) -> Float[Tensor, "batch 3 h w"]:
         """Features, and the styles of the block's enlargement, of its two convolutions and of the bands."""
         up, first, second, last = styles
-        x = self.pointwise0(self.depthwise0(scale(x, up * first.repeat(1, 4))))
-        x = self.pointwise1(self.depthwise1(scale(F.leaky_relu_(x, 0.2), second)))
-        return self.rgb(scale(F.leaky_relu_(x, 0.2), last))
+        x = self.depthwise0(scale(x, up * first.repeat(1, 4)))
+        x = self.depthwise1(scale(pointwise(x, *self.pointwise0.parameters(), activate=True), second))
+        x = pointwise(x, *self.pointwise1.parameters(), activate=True)
+        return pointwise(scale(x, last), *self.rgb.parameters())
 
 
 class MobileStyleGAN(Generator):

@@ -106,8 +106,8 @@ class StyledConv(nn.Module):
     ) -> Float[Tensor, "batch c2 h2 w2"]:
         gain = gain * SQRT2  # leaky ReLU is homogeneous: its gain folds into all that it sees
         x = modulated_conv2d(x, self.weight, self.affine(w), up_kernel=self.up_kernel if self.up else None, gain=gain)
-        offset = noise * (self.noise_strength * gain) + (self.bias * gain)[:, None, None]
-        x = F.leaky_relu_(x + offset.to(x.dtype), 0.2)
+        x = x.add_((noise * (self.noise_strength * gain)).to(x.dtype))
+        x = F.leaky_relu_(x.add_((self.bias * gain).to(x.dtype)[:, None, None]), 0.2)
         return x if self.clamp is None else x.clamp(-self.clamp * gain / SQRT2, self.clamp * gain / SQRT2)
 
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generators.parts.channels_last import scale
+from generators.parts.winograd import convolve, pays
 from generators.shapes import Float
 
 SQRT2 = 2.0**0.5
@@ -70,6 +72,8 @@ def fir(
     """Filter each channel with kernel, after padding (before, after) with zeros on both axes."""
     channels = x.shape[1]
     weight = kernel.to(x.dtype).flip(0, 1).expand(channels, 1, *kernel.shape)
+    if pad[0] == pad[1]:
+        return F.conv2d(x, weight, padding=pad[0], groups=channels)
     return F.conv2d(F.pad(x, (*pad, *pad)), weight, groups=channels)
 
 
@@ -104,21 +108,26 @@ def modulated_conv2d(
     grouped convolution. With up_kernel the output is twice as large: transposed convolution, then the filter.
     Without it, padding is what is added at each border; None keeps the size.
     """
-    batch, k = x.shape[0], weight.shape[-1]
-    scale = torch.as_tensor(gain, device=x.device)
-    if demodulate:
-        with torch.autocast(x.device.type, enabled=False):  # squares and their sum want float32
-            energy = weight.float().square().sum(dim=(2, 3))
-            scale = gain * (styles.float().square() @ energy.T + 1e-8).rsqrt()[:, :, None, None]
-    x = x * styles.to(x.dtype).reshape(batch, -1, 1, 1)
-    if up_kernel is None:
-        x = F.conv2d(x, weight.to(x.dtype), padding=k // 2 if padding is None else padding)
-    else:
+    k = weight.shape[-1]
+    if k == 1 and up_kernel is None and not demodulate and not padding:  # to pixels, say: few weights, many features
+        weights = styles[:, None] * (weight.flatten(1) * gain)
+        return (weights.to(x.dtype) @ x.flatten(2)).unflatten(2, x.shape[2:])
+    x = scale(x, styles)
+    if up_kernel is not None:
         x = F.conv_transpose2d(x, weight.to(x.dtype).transpose(0, 1), stride=2)
         size = up_kernel.shape[0]
         before = (size + 2 - k) // 2  # so that input pixel i sits between output pixels 2i and 2i + 1
         x = fir(x, 4 * up_kernel, (before, (size + 1 - k) // 2))
-    return x * scale.to(x.dtype)
+    elif padding in (None, 1) and pays(x, weight):
+        x = convolve(x, weight)
+    else:
+        x = F.conv2d(x, weight.to(x.dtype), padding=k // 2 if padding is None else padding)
+    if demodulate:
+        with torch.autocast(x.device.type, enabled=False):  # squares and their sum want float32
+            energy = weight.float().square().sum(dim=(2, 3))
+            gain = gain * (styles.float().square() @ energy.T + 1e-8).rsqrt()
+        return scale(x, gain)
+    return x * torch.as_tensor(gain, device=x.device).to(x.dtype)
 
 
 def smooth(

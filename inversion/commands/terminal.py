@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from generators.errors import GeneratorError, LatentError, Note
-from generators.storage import as_json
 from inversion.commands.process import interruptible, printable, ready_streams, stop_status
 from inversion.errors import SettingsError
 from inversion.watch import Item, StepView, Watch
@@ -51,7 +52,7 @@ class Group(click.Group):
 
 
 class Commands(Group):
-    """A group whose commands stand in modules that are imported when they are called or listed: name -> module."""
+    """A group whose commands stand in modules (name -> module) that are imported when they are called, not listed."""
 
     def __init__(self, *args: Any, modules: dict[str, str], **rest: Any) -> None:
         super().__init__(*args, **rest)
@@ -66,6 +67,12 @@ class Commands(Group):
         found = vars(import_module(self.modules[cmd_name])).values()
         return next(c for c in found if isinstance(c, click.Command) and c.name == cmd_name)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        limit = formatter.width - 6 - max(map(len, self.modules))  # as click has it
+        texts = {name: docstring_in(module, name) for name, module in self.modules.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, click.Command(n, help=t).get_short_help_str(limit)) for n, t in texts.items()])
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -73,6 +80,15 @@ class Commands(Group):
         if command is not None:
             check_named(command, click.Context(command, parent=ctx, info_name=name), rest)
         return name, command, rest
+
+
+def docstring_in(module: str, command: str) -> str:
+    """The first lines of a command's docstring, out of its module's text: importing all modules takes longer."""
+    source = find_spec(module)
+    text = Path(source.origin).read_text("utf-8") if source and source.origin else ""
+    opening = rf'^(?:@click\.command\("{command}"|def {command.replace("-", "_")}\()'
+    found = re.search(rf'{opening}.*?\n    """(.*?)(?:"""|\n\n)', text, re.DOTALL | re.MULTILINE)
+    return found[1] if found else ""
 
 
 def check_named(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
@@ -191,6 +207,8 @@ def wants_json() -> bool:
 def tell(record: dict[str, Any], text: str, *, err: bool = False) -> None:
     """Write a record on standard output, as JSON or as its text; err: the text on standard error."""
     from tqdm import tqdm
+
+    from generators.storage import as_json
 
     with tqdm.external_write_mode():
         click.echo(as_json(record) if wants_json() else text, err=err and not wants_json())

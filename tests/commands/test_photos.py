@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -39,6 +40,27 @@ from cli import main
 for args in [["--help"], *([name, "--help"] for name in main.commands)]:
     assert CliRunner().invoke(main, args).exit_code == 0
 print([name for name in ("torch", "numpy", "PIL", "dlib") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_list_of_commands_tells_what_each_tells_itself():
+    lines = CliRunner().invoke(main, ["--help"], terminal_width=100).output.partition("Commands:")[2].splitlines()
+    told = dict(line.split(maxsplit=1) for line in lines if line)
+    context = click.Context(main)
+    wanted = {name: main.get_command(context, name).get_short_help_str(100) for name in main.list_commands(context)}
+    assert {name: text.removesuffix("...") for name, text in told.items()}.keys() == wanted.keys()
+    assert all(wanted[name].startswith(text.removesuffix("...")) for name, text in told.items())
+
+
+def test_the_list_of_commands_imports_none_of_them():
+    code = """
+import sys
+from click.testing import CliRunner
+from cli import COMMANDS, main
+CliRunner().invoke(main, ["--help"])
+print([name for name in set(COMMANDS.values()) if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

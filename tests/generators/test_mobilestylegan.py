@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from generators.base import averaged
 from generators.checkpoints.ours import load_model, save_model
 from generators.errors import GeneratorError
-from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig, Preview, inverse_haar
+from generators.mobilestylegan import MobileStyleGAN, MobileStyleGANConfig, Preview
+from generators.parts.channels_last import inverse_haar
 from generators.training.methods.preview import PreviewConfig, fit_preview, mixed_styles, start_at_block
 from tests.conftest import tiny_mobile
 
