@@ -106,8 +106,8 @@ class Haar(Function):
         return Haar.apply(tangents[0], ctx.inverse)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, inverse: bool) -> tuple[Tensor, int]:
-        x = x.movedim(in_dims[0], 0)
+    def vmap(info: Any, in_dims: tuple[int, None], *args: Any) -> tuple[Tensor, int]:
+        x, inverse = args[0].movedim(in_dims[0], 0), args[1]
         return Haar.apply(x.flatten(0, 1), inverse).unflatten(0, x.shape[:2]), 0
 
 

@@ -65,8 +65,8 @@ class Winograd(Function):
         return convolve(tangent, weight)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, weight: Tensor) -> tuple[Tensor, int]:
-        x = x.movedim(in_dims[0], 0)
+    def vmap(info: Any, in_dims: tuple[int, None], *args: Tensor) -> tuple[Tensor, int]:
+        x, weight = args[0].movedim(in_dims[0], 0), args[1]
         return convolve(x.flatten(0, 1), weight).unflatten(0, x.shape[:2]), 0
 
 

@@ -31,17 +31,12 @@ FIRST_STEP = """
 import os, sys
 os.environ["LATENT_CACHE"] = os.path.dirname(sys.argv[-1])  # where nothing was found yet
 from cli import main
-class Leave:
-    def find_spec(self, name, path, target=None):
-        if name == "inversion.loop":  # it is changed as soon as it is there
-            sys.meta_path.remove(self)
-            import inversion.loop as loop
-            whole = loop.optimize
-            def first(*args, **rest):
-                next(whole(*args, **rest))
-                os._exit(0)
-            loop.optimize = first
-sys.meta_path.insert(0, Leave())
+import inversion.loop as loop
+whole = loop.optimize
+def first(*args, **rest):
+    next(whole(*args, **rest))
+    os._exit(0)
+loop.optimize = first
 main(sys.argv[1:])
 """
 
