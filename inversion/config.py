@@ -185,9 +185,8 @@ def offline(config: InvertConfig) -> InvertConfig:
 
 
 RECIPES |= {f"{name}-offline": offline(c) for name, c in RECIPES.items() if any("lpips" in term for term in c.loss)}
-# The default for faces of 256 px and more where the model brings no eyes of its own: it sees through networks that pip
-# brings.
-# Coarse to fine, as the fine sizes cost most; in whitened coordinates, where the same pictures lie nearer to W.
+# The default for faces of 128 px and more: it sees through networks that pip brings. Coarse to fine, as the fine sizes
+# cost most; in whitened coordinates, where the same pictures lie nearer to W.
 FACES = InvertConfig(
     steps=90,
     whiten=True,
@@ -209,7 +208,7 @@ def recipe(generator: "Generator", name: str = "default") -> InvertConfig:
     if name not in RECIPES:
         raise SettingsError(f"no recipe named {name!r}; known recipes: {', '.join(RECIPES)}")
     config = RECIPES[name]
-    if name == "default" and is_large_face(generator):
+    if name == "default" and draws_faces(generator):
         sizes = tuple((share, px) for share, px in FACES.coarse if generator.rendering(px) != "skip")
         config = replace(FACES, coarse=sizes)
     if name in ("default", "encode") and generator.closed_form:
@@ -223,9 +222,9 @@ def recipe(generator: "Generator", name: str = "default") -> InvertConfig:
     return config
 
 
-def is_large_face(generator: "Generator") -> bool:
-    """Say whether it draws faces that networks trained on photographs can see, without features of its own."""
-    return generator.subject == "face" and generator.img_resolution >= 256 and generator.discriminator is None
+def draws_faces(generator: "Generator") -> bool:
+    """Say whether it draws faces that networks trained on photographs can see."""
+    return generator.subject == "face" and generator.img_resolution >= 128
 
 
 def config_of(generator: "Generator", recipe_name: str, **given: Any) -> InvertConfig:

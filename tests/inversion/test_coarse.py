@@ -104,7 +104,7 @@ def test_z_is_white_already():
         settings(whiten=True, space=LatentSpace.Z)
 
 
-def test_the_default_for_large_faces_sees_through_networks_that_pip_brings(g, generator, monkeypatch):
+def test_the_default_for_faces_sees_through_networks_that_pip_brings(g, generator, monkeypatch):
     assert "identity" not in recipe(generator, "default").loss  # too small to see a face in
     monkeypatch.setattr(g, "img_resolution", 1024)
     assert recipe(g, "default") == FACES
