@@ -52,7 +52,8 @@ def main(
     people = [load_latent(path, model).to_w_plus(model) for path in paths]
     starts = [(latent, sight) for latent in people if (sight := look(model, latent, measured))]
     here = {name: float(np.std([sight.values[name] for _, sight in starts])) for name in measured}
-    samples = {moves(one): float(one.made["spread"]) for one in known.values() if moves(one) == one.name}
+    learned = [one for one in known.values() if moves(one) == one.name and "spread" in one.made]
+    samples = {one.name: float(one.made["spread"]) for one in learned}
     spreads = {name: samples.get(name, here[name]) for name in measured}
     figures: dict[str, object] = {"people": len(starts)}
     for one in wanted:
