@@ -146,17 +146,6 @@ RECIPES = {
         returns="last",
         loss={"lpips-vgg": 1.0, "noise-code": 1e5},
     ),
-    # Roich et al. 2022 (pivotal tuning): the pivot, in W; the generator is then tuned, as TUNINGS says.
-    "pti": InvertConfig(
-        space=LatentSpace.W,
-        start="mean",
-        steps=450,
-        lr=0.005,
-        w_jitter=0.05,
-        optimize_noise=True,
-        returns="last",
-        loss={"lpips-vgg": 1.0, "noise-code": 1e5},
-    ),
     # Abdal et al. 2019 (Image2StyleGAN): one w a layer, perceptual and pixel loss, constant learning rate.
     "image2stylegan": InvertConfig(
         start="mean", steps=5000, lr=0.01, lr_rampup=0.0, lr_rampdown=0.0, loss={"lpips-vgg": 1.0, "pixel": 1.0}
@@ -177,6 +166,8 @@ RECIPES = {
 }
 # The projector with a style for each layer, as its users run it for photographs.
 RECIPES["projector-w-plus"] = replace(RECIPES["projector"], space=LatentSpace.W_PLUS)
+# Roich et al. 2022 (pivotal tuning): the pivot, in W; the generator is then tuned, as TUNINGS says.
+RECIPES["pti"] = replace(RECIPES["projector"], steps=450, lr=0.005)
 
 
 def offline(config: InvertConfig) -> InvertConfig:

@@ -63,6 +63,7 @@ class Change:
     known: "Mapping[str, Direction]"
     strengths: Mapping[str, float]
     targets: Mapping[str, float]
+    aims: "Mapping[str, Direction]"  # the direction along which each target is sought
     within: float
     layers: Sequence[int] | None = None
     regions: Sequence[str] = ()
@@ -79,12 +80,12 @@ class Change:
 
     def aimed(self, latent: "Latent", name: str) -> "tuple[Latent, dict[str, Any]]":
         """The latent moved until its attributes are measured as wanted, one after the other, and what was reached."""
-        from inversion.directions.apply import Aim, meant_for, reach
+        from inversion.directions.apply import Aim, reach
         from inversion.directions.undo import moves
 
         told: dict[str, Any] = {}
         for what, target in self.targets.items():
-            direction = meant_for(self.known, what, target)
+            direction = self.aims[what]
             effect = direction.effects.get(moves(direction))
             aim = Aim(target=target, within=self.within, rises=None if effect is None else effect > 0)
             found = reach(self.generator, latent, direction, attribute_of(direction), aim, layers=self.layers)
@@ -146,6 +147,7 @@ def change_of(
 ) -> Change:
     """The change that options ask for; its directions (also names more), regions, layers and mask are there."""
     from generators.base import layers_between
+    from inversion.directions.apply import meant_for
     from inversion.directions.store import chosen, directions_for
     from inversion.directions.undo import moves
     from inversion.directions.undo import undo as without
@@ -155,13 +157,15 @@ def change_of(
     named = {name: chosen(known, name, generator) for name in (*(strengths or {}), *(targets or {}), *undo, *also)}
     away = {moves(named[name]): named[name] for name in undo}
     named = {name: one if name in undo else without(generator, one, away) for name, one in named.items()}
-    for name in targets or {}:
-        attribute_of(named[name])
+    aims = {name: meant_for(known, name, target) for name, target in (targets or {}).items()}
+    aims = {name: without(generator, one, away) for name, one in aims.items()}
+    for one in aims.values():
+        attribute_of(one)
     check_regions(regions)
     if mask is not None:
         drawn_mask(mask, generator.img_resolution)
     layers = None if band is None else layers_between(generator, *band)
-    more = {"strengths": strengths or {}, "targets": targets or {}, "within": within, "layers": layers}
+    more = {"strengths": strengths or {}, "targets": targets or {}, "aims": aims, "within": within, "layers": layers}
     return Change(generator=generator, known=known | named, regions=regions, mask=mask, **more)
 
 

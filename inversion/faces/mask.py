@@ -40,10 +40,12 @@ class Mask:
         has another size than the photograph, or leaves nothing; FaceError where a face is needed and there is none.
         """
         if self.picture is None and self.box is None:
-            region = face_region(crop)
-            if region is None:
-                raise FaceError(f"no face found in {source_name(photo)} for the mask; give a box or a picture instead")
-            kept = region
+            try:  # forehead included, and hair left out
+                (face,) = regions_in(crop, crop.width, ["face"]).values()
+            except FaceError as error:
+                missing = f"no face found in {source_name(photo)} for the mask; give a box or a picture instead"
+                raise FaceError(missing) from error
+            kept = face[0, 0].numpy() > 0.5
         else:
             kept = ~grown(np.asarray(through(self.left_out(photo))) >= LEFT_OUT, max(crop.size) // 128)
         if kept.mean() < LEAST:
@@ -119,15 +121,6 @@ def as_numbers(text: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         return None
-
-
-def face_region(crop: Image.Image) -> Bool[np.ndarray, "height width"] | None:
-    """The pixels of the largest face, forehead included and hair left out; None without one."""
-    try:
-        (face,) = regions_in(crop, crop.width, ["face"]).values()
-    except FaceError:
-        return None
-    return face[0, 0].numpy() > 0.5
 
 
 def grown(mask: Bool[np.ndarray, "height width"], pixels: int) -> Bool[np.ndarray, "height width"]:

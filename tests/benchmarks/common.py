@@ -99,17 +99,15 @@ def where() -> dict[str, object]:
     """The machine, the libraries and the commit that figures are of."""
     import torch
 
+    from generators.device import processor
+
     asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     commit = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    about = {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "cuda": cuda}
+    about = {
+        "processor": processor(torch.device("cpu")),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda": cuda,
+    }
     return about | {"python": platform.python_version(), "torch": torch.__version__, "commit": commit or None}
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
